@@ -1,0 +1,1 @@
+"""Stress tests: of graders, and of models that write code."""

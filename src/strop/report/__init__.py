@@ -1,0 +1,1 @@
+"""Figures, tables and the one-file HTML report of a run."""

@@ -1,0 +1,1 @@
+"""Where problems come from: embedded task sets, benchmark loaders, file formats and prompt protocols."""
