@@ -1,0 +1,119 @@
+"""Sample, judge, keep: the loop under `strop eval` and under every measurement of `strop improve`.
+
+The plan is fixed before the first sample: task by task, `samples_per_task` each, cut into chunks of the model's own
+batch size. A chunk is drawn, judged and committed before the next one starts, so a killed run loses one chunk at
+most, and a resumed run draws exactly the chunks that are missing, composed as they would have been.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeAlias
+
+from strop.types import Request, Sample, SamplingParams, Spent, Task, content_hash, request_seed
+
+if TYPE_CHECKING:
+    from strop.budget import Meter
+    from strop.judge import Judge
+    from strop.models import Model
+    from strop.run import Run
+    from strop.tasks.protocols import Protocol
+
+OnProgress: TypeAlias = Callable[[str, int, int], None]
+
+
+def silent(label: str, done: int, total: int) -> None:
+    """The progress callback that shows nothing."""
+
+
+def measure(
+    run: Run,
+    stage: str,
+    model: Model,
+    tasks: Sequence[Task],
+    judge: Judge,
+    protocol: Protocol,
+    *,
+    samples_per_task: int,
+    params: SamplingParams,
+    seed: int,
+    meter: Meter | None = None,
+    on_progress: OnProgress = silent,
+) -> None:
+    """Draw `samples_per_task` samples for each task, judge them with all checks, and keep both in `run` under `stage`.
+
+    Ends early, with what it has, when `meter` is exhausted. Repeating the call draws only what is missing.
+    """
+    by_id = {task.id: task for task in tasks}
+    wanted = [(task, index) for task in tasks for index in range(samples_per_task)]
+    kept = {(sample.task_id, sample.index): sample for sample in run.samples(stage)}
+    judged = run.verdicts(stage)
+    left_unjudged = [sample for key, sample in kept.items() if key not in judged and sample.task_id in by_id]
+    _judge(run, stage, by_id, left_unjudged, judge)
+    done = sum((task.id, index) in kept for task, index in wanted)
+    on_progress(stage, done, len(wanted))
+    for chunk in _chunks(wanted, model.batch_size):
+        missing = [(task, index) for task, index in chunk if (task.id, index) not in kept]
+        if not missing:
+            continue
+        if meter is not None and meter.exhausted:
+            run.event("budget", {"stage": stage, "drawn": done, "planned": len(wanted)})
+            return
+        samples = draw(model, missing, protocol, params, seed)
+        run.save_samples(stage, samples)
+        _judge(run, stage, by_id, samples, judge)
+        spent = sum((sample.spent for sample in samples), Spent(programs=len(samples)))
+        run.charge(stage, content_hash([(sample.task_id, sample.index) for sample in samples]), spent)
+        if meter is not None:
+            meter.charge(spent)
+        done += len(samples)
+        on_progress(stage, done, len(wanted))
+
+
+def draw(
+    model: Model, items: Sequence[tuple[Task, int]], protocol: Protocol, params: SamplingParams, seed: int
+) -> list[Sample]:
+    """Draw one sample for each (task, sample index); the seed of each depends on `seed`, its prompt and its index only."""
+    params = replace(params, stop=tuple(dict.fromkeys((*params.stop, *protocol.stop))))
+    prompts = {task.id: protocol.render(task.public()) for task, _ in items}
+    keys = {task_id: content_hash(prompt) for task_id, prompt in prompts.items()}
+    requests = [
+        Request(prompt=prompts[task.id], seed=request_seed(seed, keys[task.id], index)) for task, index in items
+    ]
+    samples: list[Sample | None] = [None] * len(items)
+    for position, completion in model.sample(requests, params):
+        task, index = items[position]
+        samples[position] = Sample(
+            task_id=task.id,
+            index=index,
+            text=completion.text,
+            code=protocol.extract(task.public(), completion.text),
+            finish_reason=completion.finish_reason,
+            seed=requests[position].seed,
+            protocol=protocol.name,
+            spent=completion.spent,
+            token_ids=completion.token_ids,
+            logprobs=completion.logprobs,
+        )
+    return [sample for sample in samples if sample is not None]
+
+
+def _judge(run: Run, stage: str, by_id: dict[str, Task], samples: Sequence[Sample], judge: Judge) -> None:
+    jobs = (((sample.task_id, sample.index), by_id[sample.task_id], sample.code) for sample in samples)
+    run.save_verdicts(stage, [(*key, verdict) for key, verdict in judge.stream(jobs)])  # type: ignore[misc]
+
+
+def _chunks(items: Sequence[tuple[Task, int]], size: int) -> Iterator[Sequence[tuple[Task, int]]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
+def task_records(tasks: Sequence[Task]) -> dict[str, dict]:
+    """What reports need to know of the tasks; stored with the run so that it can be read without them."""
+    return {
+        task.id: {"prompt": task.prompt, "split": task.split, "tags": list(task.tags), "stub": task.stub}
+        for task in tasks
+    }
+
+
