@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
-if sys.version_info < (3, 11):
+if sys.version_info < (3, 11):  # noqa: UP036
     sys.exit("Strop needs Python 3.11 or newer; this is Python %d.%d." % sys.version_info[:2])  # noqa: UP031
 
 import typer
@@ -27,13 +27,14 @@ VERBS = {
 
 
 def build(arguments: list[str]) -> typer.Typer:
-    """The application, with the real module behind the verb in `arguments` and only a line of help behind the others."""
+    """The application, with the real module behind the verb in `arguments` and one line of help for the others."""
     app = typer.Typer(
         name="strop",
         help="The bench where models that write code are run, measured, sharpened and stress-tested.",
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
+        rich_markup_mode=None,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
 

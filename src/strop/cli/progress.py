@@ -19,7 +19,14 @@ PATIENCE = 2.0
 def progress(show: bool = True) -> Iterator[OnProgress]:
     """Yield a callback for `evals` and `train`. Bars go to standard error; without a terminal, a line every 30 s."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     if not show:
         yield lambda label, done, total: None

@@ -74,7 +74,7 @@ def measure(
 def draw(
     model: Model, items: Sequence[tuple[Task, int]], protocol: Protocol, params: SamplingParams, seed: int
 ) -> list[Sample]:
-    """Draw one sample for each (task, sample index); the seed of each depends on `seed`, its prompt and its index only."""
+    """Draw one sample for each (task, sample index); its seed depends on `seed`, prompt and index only."""
     params = replace(params, stop=tuple(dict.fromkeys((*params.stop, *protocol.stop))))
     prompts = {task.id: protocol.render(task.public()) for task, _ in items}
     keys = {task_id: content_hash(prompt) for task_id, prompt in prompts.items()}
@@ -115,5 +115,3 @@ def task_records(tasks: Sequence[Task]) -> dict[str, dict]:
         task.id: {"prompt": task.prompt, "split": task.split, "tags": list(task.tags), "stub": task.stub}
         for task in tasks
     }
-
-

@@ -1,0 +1,132 @@
+"""Let a model practise on tasks, learn from what worked, and measure it again on held-out tasks.
+
+Without arguments: the embedded model SmolLM2-135M-Instruct on the embedded task set `basics`. Running the same
+command again resumes; Ctrl-C keeps what is done. The final adapter lies in the run folder; use it with
+`--model MODEL+FOLDER/adapter`.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import closing
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from strop.cli.options import (
+    DryRunOption,
+    FreshOption,
+    IsolationOption,
+    JsonOption,
+    ModelOption,
+    OutOption,
+    QuietOption,
+    SeedOption,
+    TasksOption,
+    command_line,
+    run_folder,
+)
+
+
+def improve(
+    model: ModelOption = "smollm2",
+    tasks: TasksOption = "basics",
+    held_out: Annotated[
+        str | None, typer.Option("--held-out", metavar="TASKS", help="Measure on this set instead of a split.")
+    ] = None,
+    recipe: Annotated[
+        str, typer.Option("--recipe", help="rft: imitate what passed. dpo: prefer it to what failed.")
+    ] = "rft",
+    rounds: Annotated[int, typer.Option("--rounds", min=1, help="How often to practise and train.")] = 1,
+    practice_tasks: Annotated[
+        int, typer.Option("--practice-tasks", min=0, help="Practice tasks each round; 0 for all.")
+    ] = 128,
+    practice_samples: Annotated[int, typer.Option("--practice-samples", min=1, help="Samples a practice task.")] = 8,
+    held_out_tasks: Annotated[int, typer.Option("--held-out-tasks", min=0, help="0 for all.")] = 0,
+    held_out_samples: Annotated[int, typer.Option("--held-out-samples", min=1, help="Samples a held-out task.")] = 4,
+    per_task: Annotated[
+        int, typer.Option("--per-task", min=1, help="Most programs or pairs learned from one task.")
+    ] = 2,
+    protocol: Annotated[str, typer.Option("--as", help="Prompt protocol.")] = "auto",
+    temperature: Annotated[float, typer.Option("--temperature", "-T", min=0.0)] = 0.8,
+    max_tokens: Annotated[int, typer.Option("--max-tokens", min=1)] = 256,
+    epochs: Annotated[float, typer.Option("--epochs", min=0.01)] = 2.0,
+    learning_rate: Annotated[float, typer.Option("--learning-rate", min=0.0)] = 4e-4,
+    lora_rank: Annotated[int, typer.Option("--lora-rank", min=1)] = 16,
+    guard_tasks: Annotated[
+        int, typer.Option("--guard-tasks", min=0, help="HumanEval tasks watched; 0: no guards.")
+    ] = 12,
+    allow_near_duplicates: Annotated[
+        bool, typer.Option("--allow-near-duplicates", help="Go on although held-out prompts resemble practice ones.")
+    ] = False,
+    seed: SeedOption = 0,
+    workers: Annotated[int | None, typer.Option("--workers", min=1, help="Judge workers; default: cores.")] = None,
+    require_isolation: IsolationOption = None,
+    out: OutOption = None,
+    fresh: FreshOption = False,
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    from strop import models
+    from strop.cli.progress import progress
+    from strop.judge import Judge
+    from strop.run import Run
+    from strop.tasks import task_set_hash
+    from strop.train.improve import ImproveSettings, plan
+    from strop.train.improve import improve as improve_model
+    from strop.train.lora import LearnerSettings
+
+    settings = ImproveSettings(
+        model=model, tasks=tasks, held_out=held_out, recipe=recipe, rounds=rounds,  # type: ignore[arg-type]
+        practice_tasks=practice_tasks or None, practice_samples=practice_samples, held_out_tasks=held_out_tasks or None,
+        held_out_samples=held_out_samples, per_task=per_task, protocol=protocol, temperature=temperature,
+        max_tokens=max_tokens, guard_tasks=guard_tasks, seed=seed,
+        learner=LearnerSettings(epochs=epochs, learning_rate=learning_rate, lora_rank=lora_rank, seed=seed),
+    )  # fmt: skip
+    config = asdict(settings)
+    if dry_run:
+        _show_plan(settings, plan(settings, chat=True, allow_near_duplicates=allow_near_duplicates))
+        return
+    folder = run_folder("improve", out, config, fresh)
+    with closing(models.load(model)) as loaded, Judge(workers=workers, require=require_isolation) as judge:
+        work = plan(settings, chat=loaded.chat, allow_near_duplicates=allow_near_duplicates)
+        config["protocol"] = work.protocol.name
+        inputs = {
+            "model_fingerprint": loaded.fingerprint,
+            "task_set_hash": task_set_hash([*work.practice, *work.held_out]),
+        }
+        run = Run.open(folder, command=command_line(), config=config, inputs=inputs)
+        with run, progress(show=not quiet and not as_json) as on_progress:
+            adapter = improve_model(run, settings, work, loaded, judge, on_progress)
+    _finish(folder, adapter, settings.model, as_json)
+
+
+def _finish(folder, adapter, model: str, as_json: bool) -> None:
+    from strop import report
+    from strop.report import terminal
+
+    written = report.write(folder)
+    data = json.loads(written.with_name("report.json").read_text())
+    if as_json:
+        typer.echo(json.dumps(data, indent=2))
+        return
+    terminal.print_improve(data)
+    typer.echo(f"Adapter: {adapter}   use it with: strop eval --model {model}+{adapter}")
+    typer.echo(f"Report:  {written}")
+
+
+def _show_plan(settings, work) -> None:
+    counts = work.samples(settings)
+    typer.echo(
+        f"{settings.recipe} on {settings.model}, {settings.rounds} round(s); {work.division}\n"
+        f"{len(work.practice)} practice tasks x {settings.practice_samples} samples; {len(work.held_out)} held-out "
+        f"tasks x {settings.held_out_samples} samples, before and after each round\n"
+        f"samples to draw: {sum(counts.values())} "
+        f"({', '.join(f'{name} {count}' for name, count in counts.items())}), at most "
+        f"{sum(counts.values()) * settings.max_tokens:,} tokens\n"
+        f"training: at most {len(work.practice) * settings.per_task * settings.rounds} "
+        f"{'programs' if settings.recipe == 'rft' else 'pairs'} x {settings.learner.epochs:g} epochs, LoRA rank "
+        f"{settings.learner.lora_rank}"
+    )

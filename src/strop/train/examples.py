@@ -1,0 +1,112 @@
+"""Turn judged samples into training data: which programs to learn from, and in what words.
+
+Every rule is deterministic in (tasks, samples, verdicts, seed), so that a resumed run trains on the same data.
+"""
+
+from __future__ import annotations
+
+import ast
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from strop.types import Preference, Prompt, Sample, Task, Verdict
+
+Key = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """A prompt with an answer to imitate."""
+
+    task_id: str
+    prompt: Prompt
+    completion: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """One task's distinct programs from one or more practice rounds, and how often the model solved it."""
+
+    task: Task
+    passing: tuple[str, ...]
+    failing: tuple[str, ...]
+    pass_rate: float
+
+
+def normal_form(code: str) -> str:
+    """The program's syntax tree without docstrings, comments and layout; the text itself when it does not parse."""
+    try:
+        tree = ast.parse(code)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return code.strip()
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        is_definition = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Module)
+        if is_definition and body and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
+            del body[0]
+    return ast.dump(tree)
+
+
+def judged(tasks: Sequence[Task], samples: Iterable[Sample], verdicts: Mapping[Key, Verdict]) -> list[Judged]:
+    """Group samples by task, once per distinct program. Judge errors count neither for nor against anything."""
+    groups: dict[str, list[tuple[Sample, Verdict]]] = {task.id: [] for task in tasks}
+    for sample in samples:
+        verdict = verdicts.get((sample.task_id, sample.index))
+        if verdict is not None and verdict.status != "judge_error" and sample.task_id in groups:
+            groups[sample.task_id].append((sample, verdict))
+    out = []
+    for task in tasks:
+        rows = groups[task.id]
+        passing = _distinct(sample.code for sample, verdict in rows if verdict.passed)
+        failing = _distinct(sample.code for sample, verdict in rows if not verdict.passed and sample.code.strip())
+        rate = sum(verdict.passed for _, verdict in rows) / len(rows) if rows else 0.0
+        out.append(Judged(task=task, passing=passing, failing=failing, pass_rate=rate))
+    return out
+
+
+def _distinct(programs: Iterable[str]) -> tuple[str, ...]:
+    by_form: dict[str, str] = {}
+    for program in programs:
+        by_form.setdefault(normal_form(program), program)
+    return tuple(by_form.values())
+
+
+def rejection_sampled(rows: Sequence[Judged], protocol, *, per_task: int, seed: int) -> list[Example]:
+    """At most `per_task` distinct passing programs a task, shortest first (RFT, Yuan et al. 2023, arXiv 2308.01825).
+
+    Shortest first is Strop's choice: among programs that pass, the longer ones mostly carry dead code.
+    """
+    examples = [
+        Example(
+            task_id=row.task.id,
+            prompt=protocol.render(row.task.public()),
+            completion=protocol.answer(row.task.public(), program),
+        )
+        for row in rows
+        for program in sorted(row.passing, key=lambda program: (len(program), program))[:per_task]
+    ]
+    random.Random(seed).shuffle(examples)
+    return examples
+
+
+def preferences(rows: Sequence[Judged], protocol, *, per_task: int, seed: int) -> list[Preference]:
+    """Passing against failing programs of the same task, at most `per_task` pairs, each program used once."""
+    generator = random.Random(seed)
+    pairs = []
+    for row in rows:
+        chosen, rejected = list(row.passing), list(row.failing)
+        generator.shuffle(chosen)
+        generator.shuffle(rejected)
+        task = row.task.public()
+        pairs += [
+            Preference(
+                prompt=protocol.render(task),
+                chosen=protocol.answer(task, good),
+                rejected=protocol.answer(task, bad),
+                why={"task_id": task.id, "pass_rate": row.pass_rate},
+            )
+            for good, bad in list(zip(chosen, rejected))[:per_task]
+        ]
+    generator.shuffle(pairs)
+    return pairs
