@@ -1,1 +1,1 @@
-"""Stress tests: of graders, and of models that write code."""
+"""Stress tests: of graders, and of models."""
