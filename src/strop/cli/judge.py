@@ -47,9 +47,10 @@ def judge(
     from strop.judge import Judge
     from strop.judge.files import judge_file
     from strop.tasks import load
+    from strop.tasks.loading import resolve
 
     limits = Limits(cpu_seconds=timeout, wall_seconds=timeout, memory_mb=memory)
-    problems = load(tasks)
+    problems = load(tasks, split=resolve(tasks)[1] or "all")
     with (
         progress() as advance,
         Judge(workers=workers, require=require_isolation, unsafe=unsafe, limits=limits) as bench,

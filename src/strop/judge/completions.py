@@ -90,7 +90,7 @@ def _completion(raw: bytes, index: int, where: str, tasks: Mapping[str, Task]) -
         # MBPP numbers its tasks; every other type is a mistake.
         if isinstance(task_id, bool) or not isinstance(task_id, int):
             raise StropError(f"{where}: field `{id_field}` must be a string, found {type(task_id).__name__}.")
-        task_id = str(task_id)
+        task_id = f"MBPP/{task_id}" if f"MBPP/{task_id}" in tasks else str(task_id)
     task = tasks.get(task_id)
     if task is None:
         raise StropError(f"{where}: field `{id_field}`: there is no task {excerpt(task_id)} in the task file.")
