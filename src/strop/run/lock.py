@@ -1,0 +1,58 @@
+"""One writer to a folder at a time, also after `kill -9`: the kernel drops the lock with its last holder."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import time
+from pathlib import Path
+
+from strop.types import StropError
+
+
+def lock_folder(path: Path) -> int:
+    """Lock the folder for writing; returns the file descriptor that holds the lock.
+
+    Raises StropError that names the process that holds it.
+    """
+    file = path / "run.lock"
+    descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        _take(descriptor, path)
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _take(descriptor: int, path: Path) -> None:
+    # A killed writer's child may hold the inherited descriptor for a moment longer; wait only for that case.
+    deadline = time.monotonic() + 5
+    while True:
+        try:
+            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in (errno.EAGAIN, errno.EACCES):
+                raise
+            text = os.pread(descriptor, 32, 0).decode(errors="replace").strip()
+            pid = int(text) if text.isdecimal() else None
+        if pid is not None and not _alive(pid) and time.monotonic() < deadline:
+            time.sleep(0.02)
+            continue
+        who = "this same process" if pid == os.getpid() else f"process {pid}" if pid else "another process"
+        raise StropError(
+            f"{path} is being written by {who}. Wait until it ends, stop it, or choose another folder with --out."
+        )
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
