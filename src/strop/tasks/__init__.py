@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 from strop.tasks.loading import find_defects, load
 from strop.types import Task
@@ -22,7 +23,7 @@ def task_set_hash(tasks: Iterable[Task]) -> str:
     return content_hash([write_row(task) for task in sorted(tasks, key=lambda task: task.id)])
 
 
-def dump(tasks: Iterable[Task], path: str) -> int:
+def dump(tasks: Iterable[Task], path: str | Path) -> int:
     """Write tasks as Strop JSON Lines (gzip when `path` ends in `.gz`) and return how many.
 
     The file appears whole or not at all. Raises StropError when a task has a value without a text form.

@@ -12,7 +12,7 @@ from strop.tasks.formats import FORMATS, read_file
 from strop.tasks.reading import Defect, raise_defects
 from strop.types import StropError, Task
 
-SETS = ("basics", "humaneval", "mbpp", "mbpp-challenge", "apps")
+SETS = ("basics", "humaneval", "humaneval-examples", "mbpp", "mbpp-challenge", "apps")
 """Task sets known by name."""
 
 DEFAULT_SPLITS = {"mbpp": "test", "mbpp-challenge": "test", "apps": "test"}
@@ -33,7 +33,7 @@ def load(
     """The tasks that `spec` names, filtered, in the order of the set.
 
     `spec` is one of
-    - a set: `basics`, `humaneval`, `mbpp`, `mbpp-challenge`, `apps`;
+    - a set, one of `SETS`;
     - a file: JSON Lines or a JSON list, `.gz` or not, in Strop's, HumanEval's, MBPP's or the APPS/CodeContests/
       LiveCodeBench format, recognised by its fields; `humaneval:FILE` (or `mbpp:`, `apps:`, `strop:`) overrides that;
     - a `.toml` concept file or a folder of them (`strop.tasks.concepts`), or a Harbor task folder;
@@ -100,13 +100,10 @@ def read_source(source: str) -> Iterator[Task | Defect]:
 
     if source == "basics":
         yield from load_concepts(BASICS, "basics")
-    elif source == "humaneval":
-        from dataclasses import replace
+    elif source.startswith("humaneval") and source in SETS:
+        from strop.tasks.humaneval import read_packaged
 
-        from strop.tasks.humaneval import humaneval_path
-
-        for item in read_file(humaneval_path(), "humaneval"):
-            yield replace(item, licence="MIT") if isinstance(item, Task) else item
+        yield from read_packaged(all_examples=source == "humaneval-examples")
     elif source in SETS:
         from strop.tasks.hub import read_benchmark
 

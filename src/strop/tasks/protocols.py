@@ -14,11 +14,14 @@ Each protocol says what was read in the harness's own files and what is from mem
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import ast
+from collections.abc import Iterable, Sequence
 from typing import Protocol as Interface
 
 from strop.tasks import evalplus_rules
 from strop.tasks.extract import extract_program, normalise
+from strop.tasks.humaneval import helpers
+from strop.tasks.literals import parse
 from strop.tasks.mbpp import SHOWN
 from strop.tasks.mbpp_examples import EXAMPLES
 from strop.types import Message, Prompt, ScriptCheck, StropError, Task
@@ -32,21 +35,34 @@ class Protocol(Interface):
         """Name for `--as` and the manifest."""
         ...
 
-    def render(self, task: Task) -> Prompt:
-        """The prompt of a task: text to continue, or chat messages (a last assistant message is continued)."""
+    @property
+    def chat(self) -> bool:
+        """True when `render` gives chat messages, so that the model needs a chat template."""
         ...
 
     @property
     def stop(self) -> tuple[str, ...]:
-        """Strings at which sampling may end whatever the task."""
+        """Strings at which sampling may end whatever the task; `common_stop` finds more for a given set."""
         ...
 
     def stop_for(self, task: Task) -> tuple[str, ...]:
         """All strings at which sampling may end for this task. `extract` cuts at them too: they only save tokens."""
         ...
 
+    def render(self, task: Task) -> Prompt:
+        """The prompt of a task: text to continue, or chat messages (a last assistant message is continued)."""
+        ...
+
     def extract(self, task: Task, text: str) -> str:
         """The whole program in a reply to `render(task)`; empty when there is none. Never raises."""
+        ...
+
+    def answer(self, task: Task, program: str) -> str:
+        """A reply to `render(task)` that says `program`: what a model should learn to write.
+
+        `extract` reads a program that does the same out of it. Raises StropError where the prompt already holds the
+        start of the program and `program` starts otherwise, with more than one definition.
+        """
         ...
 
 
@@ -55,6 +71,32 @@ def get_protocol(name: str) -> Protocol:
     if name not in PROTOCOLS:
         raise StropError(f"no prompt protocol {name!r} (known: {', '.join(PROTOCOLS)})")
     return PROTOCOLS[name]
+
+
+def choose(name: str, *, chat: bool) -> Protocol:
+    """The protocol for a model: `auto` is `chat` where the model has a chat template and `completion` where not.
+
+    Raises StropError for an unknown name, and for a protocol of chat messages with a model that takes none.
+    """
+    protocol = get_protocol(("chat" if chat else "completion") if name == "auto" else name)
+    if protocol.chat and not chat:
+        fitting = ", ".join(item.name for item in comparable(chat=False))
+        raise StropError(f"the protocol {name!r} needs a chat template, which this model lacks (it can use: {fitting})")
+    return protocol
+
+
+def comparable(*, chat: bool) -> list[Protocol]:
+    """Every protocol that a model can be asked under, for `--as all`."""
+    return [protocol for protocol in PROTOCOLS.values() if chat or not protocol.chat]
+
+
+def common_stop(protocol: Protocol, tasks: Iterable[Task]) -> tuple[str, ...]:
+    """The stop strings that are right for every one of `tasks`, in a fixed order; more than `protocol.stop` mostly."""
+    common: tuple[str, ...] | None = None
+    for task in tasks:
+        stops = protocol.stop_for(task)
+        common = stops if common is None else tuple(stop for stop in common if stop in stops)
+    return protocol.stop if common is None else common
 
 
 def cut_at(text: str, stops: Sequence[str]) -> str:
@@ -80,6 +122,41 @@ def docstring_prompt(task: Task) -> str:
     return '"""\n' + "\n".join([description(task).strip(), *tests]) + '\n"""\n'
 
 
+def fenced(program: str) -> str:
+    """A program as a Markdown code block; its fence is longer than any in the program."""
+    fence = "```"
+    while fence in program:
+        fence += "`"
+    return f"{fence}python\n{program.strip()}\n{fence}"
+
+
+def body_of(program: str, task: Task, shown: str) -> str:
+    """What is left of `program` after `shown`, the part that the prompt already holds.
+
+    A program that starts otherwise (a reference, a program from another protocol) gives the body of its entry point,
+    without docstring, when it holds nothing else that the stub lacks. Raises StropError when it does.
+    """
+    if program.startswith(shown):
+        return program.removeprefix(shown)
+    tree = parse(program)
+    nodes = [] if isinstance(tree, SyntaxError) else tree.body
+    front = parse(helpers(task.stub, task.entry_point or ""))
+    known = set() if isinstance(front, SyntaxError) else {ast.dump(node) for node in front.body}
+    rest = [node for node in nodes if ast.dump(node) not in known]
+    main = rest[0] if len(rest) == 1 else None
+    if not isinstance(main, ast.FunctionDef | ast.ClassDef) or main.name != task.entry_point:
+        raise StropError(
+            f"{task.id}: the program does not continue the stub and holds more than `{task.entry_point}`, so it has no "
+            "form as a completion. Use the protocol `chat`."
+        )
+    documented = ast.get_docstring(main) is not None
+    statements = main.body[1:] if documented and len(main.body) > 1 else main.body
+    lines = program.split("\n")[statements[0].lineno - 1 : main.end_lineno]
+    if statements[0].lineno == main.lineno:  # all on one line: `def f(x): return x`
+        lines = ["    " + "; ".join(ast.unparse(item) for item in statements)]
+    return ("" if shown.endswith("\n") else "\n") + "\n".join(lines) + "\n"
+
+
 class Completion:
     """The stub as raw text, continued. A program is stub + text up to the first stop string, and nothing else.
 
@@ -88,6 +165,7 @@ class Completion:
     """
 
     name = "completion"
+    chat = False
     stop: tuple[str, ...] = ()
 
     def render(self, task: Task) -> Prompt:
@@ -101,6 +179,10 @@ class Completion:
     def extract(self, task: Task, text: str) -> str:
         return str(self.render(task)) + cut_at(normalise(text), self.stop_for(task))
 
+    def answer(self, task: Task, program: str) -> str:
+        shown = str(self.render(task))
+        return body_of(program, task, shown) if task.stub else program.removeprefix(shown)
+
 
 class Chat:
     """Strop's own: one user message, the whole program in one code block, generous extraction (`tasks.extract`).
@@ -109,6 +191,7 @@ class Chat:
     """
 
     name = "chat"
+    chat = True
     stop: tuple[str, ...] = ()
 
     def render(self, task: Task) -> Prompt:
@@ -137,6 +220,9 @@ class Chat:
     def extract(self, task: Task, text: str) -> str:
         return extract_program(text, task.entry_point, task.stub)
 
+    def answer(self, task: Task, program: str) -> str:
+        return fenced(program)
+
 
 class Evalplus:
     """evalplus 0.3.1 for chat models, read in its package: `codegen.py`, `provider/{hf,utility}.py`, `sanitize.py`.
@@ -148,6 +234,7 @@ class Evalplus:
     """
 
     name = "evalplus"
+    chat = True
     stop = evalplus_rules.STOP
 
     def render(self, task: Task) -> Prompt:
@@ -164,6 +251,9 @@ class Evalplus:
         text = cut_at(normalise(text), evalplus_rules.STOP).replace("\t", "    ")
         return evalplus_rules.sanitise(text, task.entry_point)
 
+    def answer(self, task: Task, program: str) -> str:
+        return program.strip("\n") + "\n```\n"
+
 
 class LmEval:
     """lm-evaluation-harness with a chat template: `humaneval_instruct` (version 4.0) and `mbpp_instruct`.
@@ -178,6 +268,7 @@ class LmEval:
     """
 
     name = "lm-eval"
+    chat = True
     stop: tuple[str, ...] = ()
 
     def render(self, task: Task) -> Prompt:
@@ -207,6 +298,9 @@ class LmEval:
             return cut_at(text.removeprefix("```python").removeprefix("```"), ("```",)).strip("\n") + "\n"
         return task.stub + cut_at(text, (*self.stop_for(task), "```"))
 
+    def answer(self, task: Task, program: str) -> str:
+        return (body_of(program, task, task.stub) if task.stub else program.strip("\n") + "\n") + "```\n"
+
 
 class Bigcode:
     """bigcode-evaluation-harness: raw text. Read in its `tasks/humaneval.py`, `tasks/mbpp.py` and `tasks/apps.py`.
@@ -217,6 +311,7 @@ class Bigcode:
     """
 
     name = "bigcode"
+    chat = False
     stop: tuple[str, ...] = ()
 
     def render(self, task: Task) -> Prompt:
@@ -238,6 +333,10 @@ class Bigcode:
         text = cut_at(normalise(text), self.stop_for(task))
         prompt = str(self.render(task))
         return text if prompt.startswith("\nQUESTION:") else prompt + text
+
+    def answer(self, task: Task, program: str) -> str:
+        shown = str(self.render(task))
+        return body_of(program, task, shown) if task.stub else program.removeprefix(shown)
 
 
 PROTOCOLS: dict[str, Protocol] = {item.name: item for item in (Completion(), Chat(), Evalplus(), LmEval(), Bigcode())}
