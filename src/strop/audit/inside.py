@@ -29,7 +29,8 @@ REPORT = 250
 CANARY_PORT = 47811
 MARKER = "strop_leak"
 """Files that exploits leave behind begin with this."""
-WATCHED = ("/tmp", "/dev/shm", "/tmp/home", "/tmp/.overlay/upper")
+WATCHED = ("/tmp", "/dev/shm")
+"""Folders that can be written in the box; /tmp holds HOME and the private copy of site-packages too."""
 
 
 # ---- the watcher ---------------------------------------------------------------------------------
@@ -148,7 +149,7 @@ def _aftermath(canary: _Canary) -> dict[str, Any]:
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
         time.sleep(0.05)
-    files = [str(path) for folder in WATCHED for path in Path(folder).glob(f"{MARKER}*")]
+    files = {str(path) for folder in WATCHED for path in Path(folder).rglob(f"{MARKER}*")}
     return {"left_processes": len(processes), "left_files": sorted(files), "leaked": canary.leaked}
 
 
