@@ -8,8 +8,8 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from strop.tasks.formats import FORMATS, read_file
-from strop.tasks.reading import Defect, raise_defects
+from strop.tasks.formats import FORMATS, detect, read_file
+from strop.tasks.reading import Defect, Row, raise_defects, read_rows
 from strop.types import StropError, Task
 
 SETS = ("basics", "humaneval", "humaneval-examples", "mbpp", "mbpp-challenge", "apps")
@@ -94,6 +94,24 @@ def _readable(source: str) -> bool:
         return False
 
 
+def format_of(spec: str) -> str:
+    """What `load` takes `spec` for, in words: `task set humaneval`, `file in mbpp format`, ..."""
+    source, _ = resolve(spec)
+    if source in SETS:
+        return f"task set {source}"
+    prefix, colon, _ = source.partition(":")
+    if colon and prefix in FORMATS and not Path(source).exists():
+        return f"file in {prefix} format, as asked"
+    path = Path(source)
+    if path.is_dir():
+        return "Harbor task folder" if _is_harbor(path) else "folder of concept files"
+    if path.suffix == ".toml":
+        return "concept file"
+    first = next((row for row in read_rows(path) if isinstance(row, Row)), None)
+    form = detect(first.data) if first else None
+    return f"file in {form} format, by its fields" if form else "file in no known format"
+
+
 def read_source(source: str) -> Iterator[Task | Defect]:
     """Tasks and defects of what `resolve` found."""
     from strop.tasks.concepts import BASICS, load_concepts
@@ -114,9 +132,13 @@ def read_source(source: str) -> Iterator[Task | Defect]:
         yield from _read_path(Path(path if form else source), form)
 
 
+def _is_harbor(path: Path) -> bool:
+    return (path / "task.toml").exists() or (path / "instruction.md").exists()
+
+
 def _read_path(path: Path, form: str | None) -> Iterator[Task | Defect]:
     if path.is_dir():
-        if (path / "task.toml").exists() or (path / "instruction.md").exists():
+        if _is_harbor(path):
             from strop.tasks.harbor import read_harbor
 
             yield from read_harbor(path)

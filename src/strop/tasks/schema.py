@@ -256,7 +256,7 @@ def write_row(task: Task) -> dict[str, Any]:
     Raises StropError when a value has no text form (`read_task` gives back an equal task for all others).
     """
     row: dict[str, Any] = {"id": task.id, "prompt": task.prompt}
-    row["checks"] = [_write_check(check, f"task {task.id!r}, check {i}") for i, check in enumerate(task.checks)]
+    row["checks"] = [write_check(check, f"task {task.id!r}, check {i}") for i, check in enumerate(task.checks)]
     row["entry_point"] = task.entry_point
     for key in ("language", "stub", "setup", "reference", "split", "source", "licence"):
         value = getattr(task, key)
@@ -272,7 +272,8 @@ def write_row(task: Task) -> dict[str, Any]:
     return row
 
 
-def _write_check(check: Check, place: str) -> dict[str, Any]:
+def write_check(check: Check, place: str) -> dict[str, Any]:
+    """The JSON object of a check. Raises StropError that names `place` when a value has no text form."""
     row: dict[str, Any]
     try:
         match check:
