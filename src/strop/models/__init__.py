@@ -1,1 +1,81 @@
-"""Text in, completions out: local transformers models, GGUF files and OpenAI-compatible endpoints behind one protocol."""
+"""Text in, completions out: transformers models, GGUF files and OpenAI-compatible endpoints behind one protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+from strop.models.spec import FORMS, ModelSpec, parse_spec
+from strop.types import Completion, Prompt, Request, SamplingParams, StropError
+
+__all__ = ["FORMS", "Model", "ModelSpec", "Score", "load", "load_for_training", "parse_spec", "save_adapter"]
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """Per-token natural-log probabilities of a given continuation, at temperature 1."""
+
+    logprobs: tuple[float, ...]
+    token_ids: tuple[int, ...]
+
+    @property
+    def total(self) -> float:
+        return sum(self.logprobs)
+
+
+@runtime_checkable
+class Model(Protocol):
+    """Anything that writes. `load` makes one from a model argument."""
+
+    name: str
+    """The model argument as the user gave it."""
+    fingerprint: str
+    """Local: hash over the contents of weights, config, tokenizer and adapter files, and the number format.
+    Endpoint: hash of address and model id, because its weights cannot be seen."""
+    chat: bool
+    """Whether message prompts work: the tokenizer has a chat template, or the endpoint a chat route."""
+    batch_size: int
+    """How many requests it likes at once. Callers that make fixed chunks of this size get reproducible chunks."""
+
+    def sample(self, requests: Sequence[Request], params: SamplingParams) -> Iterator[tuple[int, Completion]]:
+        """Answer each request; yields (position in `requests`, completion) as they finish."""
+        ...
+
+    def score(self, pairs: Sequence[tuple[Prompt, str]]) -> list[Score]:
+        """Log-probabilities of each continuation given its prompt. Raises StropError where the model cannot tell."""
+        ...
+
+    def close(self) -> None: ...
+
+
+def load(
+    spec: str, *, batch_size: int | None = None, dtype: str | None = None, threads: int | None = None, **endpoint: Any
+) -> Model:
+    """The model that a model argument names (`strop.models.FORMS`).
+
+    `dtype` (default float32) and `threads` (default: torch's choice) are for local models. Further keywords are
+    fields of `strop.models.endpoint.EndpointOptions`. Raises StropError when the model cannot be had.
+    """
+    parsed = parse_spec(spec)
+    if parsed.kind == "openai":
+        raise StropError("Endpoints are not built yet.")
+    if endpoint:
+        raise StropError(f"{', '.join(sorted(endpoint))}: options of endpoints, and {spec} is a local model.")
+    from strop.models.local import load_local
+
+    return load_local(spec, batch_size=batch_size, dtype=dtype or "float32", threads=threads)
+
+
+def load_for_training(spec: str) -> tuple[Any, Any]:
+    """The torch model (float32, training mode) and its tokenizer; see `strop.models.weights.load_for_training`."""
+    from strop.models import weights
+
+    return weights.load_for_training(spec)
+
+
+def save_adapter(model: Any, folder: Any, *, base: str, tokenizer: Any = None) -> Any:
+    """Write a peft adapter so that `BASE+FOLDER` loads it; see `strop.models.weights.save_adapter`."""
+    from strop.models import weights
+
+    return weights.save_adapter(model, folder, base=base, tokenizer=tokenizer)

@@ -1,0 +1,256 @@
+"""Sampling and scoring with a transformers model in this process.
+
+Requests are grouped by prompt, so that a prompt is encoded once for all its samples; a row leaves the batch when its
+completion ends, and the next request takes its place.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from strop.models import Score
+from strop.models.draw import UniformStream, check_params, draw
+from strop.models.spec import parse_spec
+from strop.models.stops import StopStrings
+from strop.models.weights import load_weights
+from strop.types import Completion, FinishReason, Prompt, Request, SamplingParams, Spent, StropError, content_hash
+
+DEFAULT_BATCH_SIZE = 32
+
+
+def load_local(spec: str, *, batch_size: int | None, dtype: str, threads: int | None) -> LocalModel:
+    """Load weights and make them a Model. `threads` sets torch's thread count for the whole process."""
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
+    weights = load_weights(parse_spec(spec), dtype=dtype)
+    fingerprint = weights.fingerprint if dtype == "float32" else content_hash(weights.fingerprint, dtype)
+    return LocalModel(weights.model, weights.tokenizer, name=spec, fingerprint=fingerprint, batch_size=batch_size)
+
+
+@dataclass(slots=True)
+class _Row:
+    """A completion being written."""
+
+    position: int
+    prompt_tokens: int
+    limit: int
+    stream: UniformStream
+    tokens: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+class LocalModel:
+    """A transformers causal language model and its tokenizer as a `strop.models.Model`.
+
+    `fingerprint` may be any string that identifies the weights; give a model that is being trained a new one after
+    each update.
+    """
+
+    def __init__(
+        self, model: Any, tokenizer: Any, *, name: str, fingerprint: str, batch_size: int | None = None
+    ) -> None:
+        from strop.models.padded import PaddedEngine
+
+        self.name, self.fingerprint = name, fingerprint
+        self.batch_size = batch_size or DEFAULT_BATCH_SIZE
+        self.chat = bool(getattr(tokenizer, "chat_template", None))
+        self.model, self.tokenizer = model, tokenizer
+        self._ends = _end_tokens(model, tokenizer)
+        self._context = int(getattr(model.config, "max_position_embeddings", 0) or 1 << 30)
+        self._engine_class = PaddedEngine
+
+    # ---- prompts -------------------------------------------------------------------------------
+
+    def encode(self, prompt: Prompt) -> tuple[int, ...]:
+        """Token ids of a prompt. Messages go through the tokenizer's chat template; a last assistant message stays open.
+
+        Raises StropError for messages without a template, and for an empty prompt.
+        """
+        if isinstance(prompt, str):
+            ids = self.tokenizer(prompt).input_ids
+            if not ids:
+                start = self.tokenizer.bos_token_id
+                if start is None:
+                    raise StropError(
+                        f"{self.name}: an empty prompt, and the tokenizer has no start token to begin with."
+                    )
+                ids = [start]
+            return tuple(ids)
+        if not self.chat:
+            raise StropError(
+                f"{self.name}: its tokenizer has no chat template, so it cannot answer messages. "
+                "Use a completion protocol, or a model tuned for chat."
+            )
+        messages = [{"role": message.role, "content": message.content} for message in prompt]
+        goes_on = bool(messages) and messages[-1]["role"] == "assistant"
+        try:
+            text = self.tokenizer.apply_chat_template(
+                messages, tokenize=False, add_generation_prompt=not goes_on, continue_final_message=goes_on
+            )
+        except Exception as error:
+            raise StropError(f"{self.name}: its chat template refuses these messages: {error}") from error
+        return tuple(self.tokenizer(text, add_special_tokens=False).input_ids)
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        return self.tokenizer.decode(list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+
+    # ---- sampling ------------------------------------------------------------------------------
+
+    def sample(self, requests: Sequence[Request], params: SamplingParams) -> Iterator[tuple[int, Completion]]:
+        """Yield (position, completion) as completions finish.
+
+        A completion's `token_ids` are all tokens drawn, an end token or the token that completed a stop string
+        included; `text` has neither. `spent.prompt_tokens` counts the prompt for every request, shared or not.
+        """
+        import torch
+
+        check_params(params)
+        stops = StopStrings(params.stop, self.decode)
+        waiting = self._grouped(requests, params)
+        engine = self._engine_class(self.model)
+        rows: list[_Row] = []
+        while waiting or rows:
+            started = time.perf_counter()
+            with torch.inference_mode():
+                logits = [engine.step([row.tokens[-1] for row in rows])] if rows else []
+                while waiting and len(rows) < self.batch_size:
+                    prompt, group = waiting[0]
+                    count = min(len(group), self.batch_size - len(rows))
+                    logits.append(engine.admit(prompt, count).expand(count, -1))
+                    rows += [group.popleft() for _ in range(count)]
+                    if not group:
+                        waiting.popleft()
+                drawn = draw(torch.cat(logits), params, [row.stream for row in rows])
+            seconds = (time.perf_counter() - started) / len(rows)
+            finished = {}
+            for number, row in enumerate(rows):
+                row.tokens.append(drawn.tokens[number])
+                row.logprobs.append(drawn.logprobs[number])
+                row.seconds += seconds
+                if reason := self._finished(row, stops):
+                    finished[number] = reason
+            if finished:
+                for number, reason in finished.items():
+                    yield rows[number].position, self._completion(rows[number], reason, stops)
+                alive = [number for number in range(len(rows)) if number not in finished]
+                rows = [rows[number] for number in alive]
+                with torch.inference_mode():
+                    engine.keep(alive)
+
+    def _grouped(
+        self, requests: Sequence[Request], params: SamplingParams
+    ) -> deque[tuple[tuple[int, ...], deque[_Row]]]:
+        """Requests by distinct prompt, in the order in which the prompts first occur."""
+        encoded: dict[Prompt, tuple[int, ...]] = {}
+        groups: dict[tuple[int, ...], deque[_Row]] = {}
+        for position, request in enumerate(requests):
+            if request.prompt not in encoded:
+                encoded[request.prompt] = self._fitting(self.encode(request.prompt))
+            ids = encoded[request.prompt]
+            limit = min(params.max_tokens, self._context - len(ids))
+            groups.setdefault(ids, deque()).append(_Row(position, len(ids), limit, UniformStream(request.seed)))
+        return deque(groups.items())
+
+    def _fitting(self, ids: tuple[int, ...]) -> tuple[int, ...]:
+        if len(ids) >= self._context:
+            raise StropError(
+                f"{self.name}: a prompt of {len(ids)} tokens leaves no room in its context of {self._context} tokens."
+            )
+        return ids
+
+    def _finished(self, row: _Row, stops: StopStrings) -> FinishReason | None:
+        if row.tokens[-1] in self._ends:
+            return "stop"
+        if stops.reached(row.tokens):
+            return "stop_string"
+        return "length" if len(row.tokens) >= row.limit else None
+
+    def _completion(self, row: _Row, reason: FinishReason, stops: StopStrings) -> Completion:
+        text = self.decode(row.tokens[:-1] if reason == "stop" else row.tokens)
+        spent = Spent(
+            prompt_tokens=row.prompt_tokens, sampled_tokens=len(row.tokens), model_calls=1, seconds=row.seconds
+        )
+        return Completion(
+            text=stops.cut(text) if reason == "stop_string" else text,
+            finish_reason=reason,
+            spent=spent,
+            token_ids=tuple(row.tokens),
+            logprobs=tuple(row.logprobs),
+        )
+
+    # ---- scoring -------------------------------------------------------------------------------
+
+    def score(self, pairs: Sequence[tuple[Prompt, str]]) -> list[Score]:
+        """Log-probabilities (natural, temperature 1) of each continuation's tokens, end token not included.
+
+        The continuation is tokenised by itself, as if the model had written it after the prompt.
+        """
+        import torch
+
+        encoded = []
+        for prompt, text in pairs:
+            ids, rest = self.encode(prompt), tuple(self.tokenizer(text, add_special_tokens=False).input_ids)
+            if len(ids) + len(rest) > self._context:
+                raise StropError(
+                    f"{self.name}: prompt and continuation of {len(ids)} + {len(rest)} tokens do not fit its context "
+                    f"of {self._context} tokens."
+                )
+            encoded.append((ids, rest))
+        scores: list[Score] = [Score((), ())] * len(pairs)
+        by_length = sorted(range(len(pairs)), key=lambda number: -len(encoded[number][0]) - len(encoded[number][1]))
+        for chunk in _chunks_of_tokens(by_length, [len(ids) + len(rest) for ids, rest in encoded]):
+            with torch.inference_mode():
+                for number, logprobs in zip(chunk, self._score_chunk([encoded[number] for number in chunk])):
+                    scores[number] = Score(logprobs, encoded[number][1])
+        return scores
+
+    def _score_chunk(self, chunk: list[tuple[tuple[int, ...], tuple[int, ...]]]) -> list[tuple[float, ...]]:
+        """One padded forward pass; right padding cannot be seen by the tokens before it."""
+        import torch
+
+        length = max(len(ids) + len(rest) for ids, rest in chunk)
+        inputs = torch.zeros(len(chunk), length, dtype=torch.long)
+        mask = torch.zeros_like(inputs)
+        for row, (ids, rest) in enumerate(chunk):
+            inputs[row, : len(ids) + len(rest)] = torch.tensor(ids + rest)
+            mask[row, : len(ids) + len(rest)] = 1
+        shortest = min(len(ids) for ids, _ in chunk)
+        logits = self.model(input_ids=inputs, attention_mask=mask, logits_to_keep=length - shortest + 1).logits
+        first = length - logits.shape[1]  # position whose next token the first kept logits predict
+        result = []
+        for row, (ids, rest) in enumerate(chunk):
+            own = logits[row, len(ids) - 1 - first : len(ids) + len(rest) - 1 - first].float()
+            chosen = own.gather(1, torch.tensor(rest, dtype=torch.long)[:, None])[:, 0]
+            result.append(tuple((chosen - torch.logsumexp(own, -1)).tolist()))
+        return result
+
+    def close(self) -> None:
+        """Drop the weights; the object cannot be used afterwards."""
+        self.model = None
+
+
+def _chunks_of_tokens(order: list[int], lengths: list[int], most: int = 4096) -> Iterator[list[int]]:
+    """Runs of `order` (longest first) whose padded size stays within `most` tokens."""
+    chunk: list[int] = []
+    for number in order:
+        if chunk and (len(chunk) + 1) * lengths[chunk[0]] > most:
+            yield chunk
+            chunk = []
+        chunk.append(number)
+    if chunk:
+        yield chunk
+
+
+def _end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
+    """Tokens that end a completion: those of the model's generation settings, and the tokenizer's end token."""
+    configured = getattr(model.generation_config, "eos_token_id", None)
+    ends = set(configured if isinstance(configured, list) else [configured])
+    ends.add(tokenizer.eos_token_id)
+    return frozenset(ends - {None})
