@@ -1,0 +1,391 @@
+"""One program against the checks of one task: the order of events, and which status they add up to."""
+
+from __future__ import annotations
+
+import signal
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from strop.judge import codec, compare
+from strop.judge.proxy import Link
+from strop.judge.script import BrokenCheck, Script, Sides, compile_script, find_evidence, run_script
+from strop.judge.session import Bounds, Ended, Session, Usage, Zygote
+from strop.types import CallCheck, Check, CheckResult, ScriptCheck, StdioCheck, Task, TextCheck
+
+MAX_PROGRAM = 2 << 20
+"""Bytes of program text; longer ones are refused unread."""
+WORST_FIRST = ("judge_error", "syntax_error", "forbidden", "out_of_memory", "timeout", "runtime_error", "failed")
+
+Which = Literal["all", "visible", "hidden"]
+
+
+class JudgeLimit(BaseException):
+    """The check itself ran out of time on what the program returned. Raised by the worker's alarm."""
+
+
+@dataclass(slots=True)
+class Outcome:
+    """A verdict under construction: what crosses from worker to supervisor."""
+
+    total: int
+    results: list[CheckResult] = field(default_factory=list)
+    flags: set[str] = field(default_factory=set)
+    cpu: float = 0.0
+    wall: float = 0.0
+    memory: float = 0.0
+    output: str = ""
+    timed_out: list[tuple[float, float]] = field(default_factory=list)
+    """(CPU, wall) seconds of sessions that hit a limit."""
+
+    def add_usage(self, usage: Usage) -> None:
+        self.cpu += usage.cpu_seconds
+        self.wall += usage.wall_seconds
+        self.memory = max(self.memory, usage.memory_mb)
+
+    def as_message(self) -> dict[str, Any]:
+        """Plain JSON for the supervisor."""
+        bad = next((r for r in self.results if not r.passed), None)
+        passed = sum(r.passed for r in self.results)
+        return {
+            "status": bad.status if bad else "passed",
+            "fraction": passed / self.total if self.total else 1.0,
+            "checks": [
+                [r.name, r.passed, r.visible, r.status, r.message, r.actual, r.expected] for r in self.results
+            ],
+            "seconds": self.cpu,
+            "wall": self.wall,
+            "memory": self.memory,
+            "detail": (f"{bad.name}: {bad.message}" if bad.name else bad.message)[:500] if bad else "",
+            "output": self.output,
+            "flags": sorted(self.flags),
+        }  # fmt: skip
+
+
+class Prepared:
+    """A task, read once: scripts compiled, calls encoded, names given."""
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self.evidence = find_evidence(task, [], set())
+        self._ready: dict[int, Any] = {}
+        self.names = [check.name or f"{_KINDS.get(type(check), 'check')} {i}" for i, check in enumerate(task.checks)]
+
+    def selected(self, which: Which) -> list[int]:
+        return [
+            index
+            for index, check in enumerate(self.task.checks)
+            if which == "all" or check.visible == (which == "visible")
+        ]
+
+    def ready(self, index: int) -> Any:
+        """The prepared form of a check. Raises BrokenCheck."""
+        if index not in self._ready:
+            self._ready[index] = _prepare(self.task, self.task.checks[index])
+        return self._ready[index]
+
+
+_KINDS = {CallCheck: "call", StdioCheck: "stdio", ScriptCheck: "script", TextCheck: "text"}
+
+
+def _prepare(task: Task, check: Check) -> Any:
+    if isinstance(check, ScriptCheck):
+        return compile_script(task, check)
+    if isinstance(check, CallCheck):
+        try:
+            request = ["call", check.function, codec.encode(list(check.args)), codec.encode(dict(check.kwargs))]
+            codec.encode(check.expected)
+        except codec.CodecError as error:
+            raise BrokenCheck(f"the check's own values cannot cross: {error}") from None
+        return codec.dumps(request), compare.contains_nonfinite(check.expected)
+    if isinstance(check, StdioCheck):
+        try:
+            return compare.stdio_comparer(check)
+        except Exception as error:
+            raise BrokenCheck(f"the check's comparer does not load: {error}") from None
+    return None
+
+
+class Bench:
+    """Judges programs, one at a time, on a zygote."""
+
+    def __init__(self, zygote_for: Callable[[str], Zygote], bounds: Callable[[Task], Bounds], stop_early: bool) -> None:
+        self.zygote_for = zygote_for
+        self.bounds = bounds
+        self.stop_early = stop_early
+        self.checking = False
+        """While true, the worker's alarm may interrupt: check code runs, and no process is being started or reaped."""
+
+    def judge(self, prepared: Prepared, program: str, which: Which) -> Outcome:
+        """Run the selected checks. Raises ZygoteGone; everything else becomes part of the outcome."""
+        chosen = prepared.selected(which)
+        outcome = Outcome(total=len(chosen))
+        run = _Run(self, prepared, program, outcome)
+        try:
+            for index in chosen:
+                result = run.check(index)
+                outcome.results.append(result)
+                if not result.passed and self.stop_early:
+                    break
+        finally:
+            run.close()
+        return outcome
+
+
+class _Run:
+    """One program on its way through the checks. Call and script checks share a process; a stdio check has its own."""
+
+    def __init__(self, bench: Bench, prepared: Prepared, program: str, outcome: Outcome) -> None:
+        self.bench = bench
+        self.prepared = prepared
+        self.program = program
+        self.outcome = outcome
+        self.bounds = bench.bounds(prepared.task)
+        self.session: Session | None = None
+        self.zygote: Zygote | None = None
+        self.load_failure: tuple[str, str] | None = None
+
+    def check(self, index: int) -> CheckResult:
+        check, name = self.prepared.task.checks[index], self.prepared.names[index]
+        if len(self.program) > MAX_PROGRAM:
+            problem = ("forbidden", f"the program is longer than {MAX_PROGRAM} characters")
+        elif self.load_failure is not None:
+            problem = self.load_failure
+        else:
+            problem = None
+        if problem is not None and not isinstance(check, TextCheck):
+            return _result(check, name, problem[0], problem[1])
+        self.bench.checking = True
+        try:
+            ready = self.prepared.ready(index)
+            if isinstance(check, TextCheck):
+                return self._text(check, name)
+            if isinstance(check, StdioCheck):
+                return self._stdio(check, name, ready)
+            if isinstance(check, CallCheck):
+                return self._call(check, name, *ready)
+            if isinstance(check, ScriptCheck):
+                return self._script(check, name, ready)
+            raise BrokenCheck(f"{type(check).__name__} is not judged by running a program")
+        except BrokenCheck as error:
+            return _result(check, name, "judge_error", str(error))
+        except Ended as ended:
+            return self._ended(check, name, ended)
+        except JudgeLimit:
+            self.outcome.flags.add("judge_limit")
+            return _result(check, name, "timeout", "the check did not finish on what the program returned")
+        except MemoryError:
+            self.outcome.flags.add("judge_limit")
+            return _result(check, name, "out_of_memory", "what the program returned is too large to check")
+        finally:
+            self.bench.checking = False
+
+    # ---- kinds of check
+
+    def _text(self, check: TextCheck, name: str) -> CheckResult:
+        same = self.program.split() == check.reference.split()
+        message = "" if same else "the text differs from the reference"
+        texts = (None, None) if same else (compare.excerpt(self.program), compare.excerpt(check.reference))
+        return _result(check, name, "passed" if same else "failed", message, *texts)
+
+    def _call(self, check: CallCheck, name: str, request: bytes, nan: bool) -> CheckResult:
+        link = Link(self._open(), self.prepared.evidence, nan)
+        try:
+            actual = link.ask_raw(request)
+        except (JudgeLimit, Ended):
+            raise
+        except Exception as error:
+            return self._raised(check, name, link, error)
+        if compare.equal(actual, check.expected, check.tolerance):
+            return _result(check, name, "passed")
+        shown = compare.excerpt(actual), compare.excerpt(check.expected)
+        return _result(check, name, "failed", "the result differs from what was expected", *shown)
+
+    def _script(self, check: ScriptCheck, name: str, script: Script) -> CheckResult:
+        session = self._open()
+        link = Link(session, script.evidence, script.nan)
+        sides = Sides()
+        try:
+            run_script(script, link, sides)
+            if link.calls == 0 and session.ended is None:
+                session.ask(b'["ping"]')  # nothing was called: at least it must load
+        except (JudgeLimit, Ended, BrokenCheck):
+            raise
+        except BaseException as error:
+            if session.ended is not None:  # the script swallowed the news; the program's end still decides
+                raise session.ended from None
+            return self._raised(check, name, link, error, script, sides)
+        finally:
+            link.closed = True
+        if session.ended is not None:
+            raise session.ended
+        if link.refused:
+            return _result(check, name, "failed", link.refused)
+        return _result(check, name, "passed")
+
+    def _stdio(self, check: StdioCheck, name: str, matches: Callable[[str], bool]) -> CheckResult:
+        self._close_session()
+        zygote = self.bench.zygote_for(self.program)
+        session = Session(zygote, self.bounds, check.stdin.encode("utf-8", "surrogateescape"))
+        try:
+            try:
+                reply = session.ask(codec.dumps(["load", self.program, "main"]))
+            except Ended as ended:
+                if ended.kind != "died":
+                    raise
+                reply = None
+        except Ended as ended:
+            usage = self._finish(session)
+            return self._ended(check, name, ended, usage)
+        usage = self._finish(session)
+        data, size = zygote.written(self.bounds.output)
+        actual = data.decode("utf-8", "replace")
+        self.outcome.output = actual[:2000]
+        if size >= self.bounds.output:
+            return _result(check, name, "failed", f"printed more than {self.bounds.output // 1024} KiB")
+        if reply is None and (usage.exit_code is None or usage.exit_code != 0):
+            return self._ended(check, name, Ended("died"), usage)
+        if reply is not None and reply[0] != "d":
+            return _result(check, name, "runtime_error", "bad end of the program")
+        if reply is not None and reply[1] != 0:
+            return _result(check, name, "runtime_error", f"exit code {str(reply[1])[:20]}", compare.excerpt(actual))
+        try:
+            good = matches(actual)
+        except (JudgeLimit, MemoryError):
+            raise
+        except Exception as error:
+            raise BrokenCheck(f"the comparer failed: {type(error).__name__}: {error}") from None
+        shown = (None, None) if good else (compare.excerpt(actual), compare.excerpt(check.stdout))
+        message = "" if good else "the output differs from what was expected"
+        return _result(check, name, "passed" if good else "failed", message, *shown)
+
+    # ---- sessions
+
+    def _open(self) -> Session:
+        """The process that call and script checks share; a new one when the last ended."""
+        if self.session is not None and self.session.ended is not None:
+            self._close_session()
+        if self.session is None:
+            self.zygote = self.bench.zygote_for(self.program)
+            self.session = Session(self.zygote, self.bounds)
+            self.session.send(codec.dumps(["load", self.program, "call"]))
+        return self.session
+
+    def _close_session(self) -> Usage | None:
+        if self.session is None:
+            return None
+        session, self.session = self.session, None
+        return self._finish(session)
+
+    def _finish(self, session: Session) -> Usage:
+        self.bench.checking = False
+        usage = session.close()
+        self.outcome.add_usage(usage)
+        self.outcome.flags |= session.flags
+        if session.ended is not None and session.ended.kind == "timeout":
+            self.outcome.timed_out.append((usage.cpu_seconds, usage.wall_seconds))
+        return usage
+
+    def close(self) -> None:
+        zygote = self.zygote
+        if self._close_session() is not None and zygote is not None:
+            data, _ = zygote.written(2000)
+            if data:
+                self.outcome.output = data.decode("utf-8", "replace")
+
+    # ---- from events to results
+
+    def _raised(self, check: Check, name: str, link: Link, error: BaseException, script: Script | None = None,
+                sides: Sides | None = None) -> CheckResult:  # fmt: skip
+        if isinstance(error, MemoryError) and error is not link.raised:
+            raise error
+        if link.check_error:
+            raise BrokenCheck(link.check_error)
+        if link.refused:
+            return _result(check, name, "failed", link.refused)
+        if error is link.raised:
+            kind = getattr(error, "_strop_name", "")
+            line = getattr(error, "_strop_line", None)
+            text = f"{kind}: {error}" if kind and not str(error).startswith(kind) else str(error)
+            where = f" (line {line})" if line else ""
+            return _result(check, name, _status_of(kind, text), f"{text[:300]}{where}")
+        if link.calls == 0 and script is not None and not isinstance(error, AssertionError):
+            raise BrokenCheck(f"the check failed before it used the program: {type(error).__name__}: {error}")
+        message = _where(error, script)
+        if isinstance(error, AssertionError) and sides is not None and sides.kept:
+            shown = compare.excerpt(sides.left), compare.excerpt(sides.right)
+            return _result(check, name, "failed", message, *shown)
+        return _result(check, name, "failed", message)
+
+    def _ended(self, check: Check, name: str, ended: Ended, usage: Usage | None = None) -> CheckResult:
+        if ended.kind == "load" and ended.reply is not None:
+            status, text = _load_failure(ended.reply)
+            self.load_failure = (status, text)
+            if ended.reply[1] == "exit":
+                self.outcome.flags.add("early_exit")
+            return _result(check, name, status, text)
+        if usage is None:
+            usage = self._close_session()
+        if ended.kind == "timeout":
+            return _result(check, name, "timeout", ended.text)
+        if ended.kind == "bad_frame":
+            return _result(check, name, "failed", f"broke the protocol: {ended.text}")
+        return _result(check, name, *self._death(usage))
+
+    def _death(self, usage: Usage | None) -> tuple[str, str]:
+        if usage is None:
+            return "runtime_error", "the program's process ended"
+        if usage.signal == signal.SIGXCPU or (
+            usage.signal == signal.SIGKILL and usage.cpu_seconds >= self.bounds.cpu_seconds
+        ):
+            self.outcome.timed_out.append((usage.cpu_seconds, usage.wall_seconds))
+            return "timeout", f"used {usage.cpu_seconds:.2f} s of CPU time"
+        if usage.signal == signal.SIGSYS:
+            self.outcome.flags.add("sigsys")
+            return "forbidden", "made a system call that no honest program makes"
+        if usage.signal == signal.SIGKILL:
+            return "out_of_memory", "the process was killed"
+        if usage.signal is not None:
+            return "runtime_error", f"the process died: {signal.Signals(usage.signal).name}"
+        self.outcome.flags.add("early_exit")
+        return "runtime_error", f"the process ended before it was asked to (exit code {usage.exit_code})"
+
+
+def _load_failure(reply: list) -> tuple[str, str]:
+    """Status and text of a program that could not be loaded, from its own report."""
+    try:
+        _, kind, names, _, text, line = reply
+        name, text = str(names[0])[:100], str(text)[:300]
+    except (ValueError, IndexError, TypeError):
+        return "runtime_error", "the program did not load"
+    where = f" (line {line})" if type(line) is int else ""
+    if kind == "syntax":
+        return "syntax_error", f"{name}: {text}{where}"
+    return _status_of(name, text), f"{name} while loading: {text}{where}"
+
+
+def _status_of(exception: str, text: str) -> str:
+    """Status for an exception that the program let out: what the sandbox refused is `forbidden`."""
+    if exception == "MemoryError":
+        return "out_of_memory"
+    return "forbidden" if exception == "PermissionError" or "Read-only file system" in text else "runtime_error"
+
+
+def _result(check: Check, name: str, status: Any, message: str = "", actual: str | None = None,
+            expected: str | None = None) -> CheckResult:  # fmt: skip
+    return CheckResult(
+        name=name, passed=status == "passed", visible=check.visible, status=status, message=message[:500],
+        actual=actual, expected=expected,
+    )  # fmt: skip
+
+
+def _where(error: BaseException, script: Script | None) -> str:
+    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    if script is None:
+        return text
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if frame.filename == "<check>" and frame.lineno and frame.lineno <= len(script.lines):
+            source = script.lines[frame.lineno - 1].strip()[:200]
+            return f"line {frame.lineno}: {source}" if isinstance(error, AssertionError) else f"{text} at: {source}"
+    return text

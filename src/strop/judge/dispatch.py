@@ -1,0 +1,473 @@
+"""The dispatcher thread of a judge: who judges what, and what to do when a worker dies or is late."""
+
+from __future__ import annotations
+
+import atexit
+import hashlib
+import json
+import os
+import pickle
+import selectors
+import socket
+import subprocess
+import sys
+import threading
+import time
+import warnings
+import weakref
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from strop.judge.sandbox.layout import package_paths
+from strop.types import CheckResult, Limits, StdioCheck, StropError, Task, Verdict, content_hash
+
+_SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+_START = f"import sys; sys.path.insert(0, {_SOURCE!r}); from strop.judge.worker import main; main()"
+DEPTH = 2
+"""Jobs handed to a worker: the one it runs and the next."""
+KNOWN_TASKS = 256
+"""Tasks that a worker keeps prepared."""
+ATTEMPTS = 3
+"""How often a program is tried when its worker dies under it."""
+START_FAILURES = 3
+"""Workers that die before they are ready, one after the other, until the judge gives up."""
+START_SECONDS = 60.0
+SLACK_SECONDS = 1.0
+"""What a worker may exceed its own allowance by before it is killed."""
+
+
+@dataclass(slots=True, eq=False)
+class Call:
+    """One caller's `run` or `stream`."""
+
+    deliver: Callable[[Any], None]
+    checks: str
+    cancelled: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """One program to judge."""
+
+    call: Call
+    key: Any
+    task: Task
+    program: str
+    attempts: int = 0
+    done: bool = False
+    grace: float = 1.0
+    """Factor on the limits: above 1 when a borderline time-out is run again."""
+    cache_key: str = ""
+
+
+@dataclass(slots=True, eq=False)
+class _Worker:
+    process: subprocess.Popen[bytes]
+    channel: socket.socket
+    slot: int
+    ready: bool = False
+    jobs: OrderedDict[int, Job] = field(default_factory=OrderedDict)
+    """Handed out and not answered, oldest first; the first is running."""
+    tasks: OrderedDict[int, Task] = field(default_factory=OrderedDict)
+    """Tasks it knows, by id(); kept alive here so that an id stays unique."""
+    inbox: bytearray = field(default_factory=bytearray)
+    outbox: bytearray = field(default_factory=bytearray)
+    since: float = 0.0
+    """When the running job began, and the worker's CPU time then."""
+    cpu_then: float = 0.0
+    level: str = ""
+    slowness: float = 1.0
+
+
+_slots = iter(range(os.getpid() * 7 % 2000, 1 << 40))
+
+
+class Dispatcher(threading.Thread):
+    """See the module. All methods but `_…` may be called from any thread."""
+
+    def __init__(self, *, workers: int, levels: list[str], limits: Limits, preload: tuple[str, ...], stop_early: bool,
+                 repeat: int, cache: int) -> None:  # fmt: skip
+        super().__init__(name="strop-judge", daemon=True)
+        self.level = ""
+        self.count = workers
+        self.limits = limits
+        self.repeat = repeat
+        self.config = {
+            "levels": levels,
+            "packages": package_paths(preload),
+            "limits": {name: value for name, value in asdict(limits).items() if value is not None},
+            "stop_early": stop_early,
+            "repeat": repeat,
+        }
+        self.started = threading.Event()
+        self.failure: BaseException | None = None
+        self.workers: list[_Worker] = []
+        self.pending: deque[Job] = deque()
+        self.numbers = iter(range(1 << 62))
+        self.lock = threading.Lock()
+        self.arrived: list[Job] = []
+        self.closing = False
+        self.start_failures = 0
+        self.cache: OrderedDict[str, Verdict] = OrderedDict()
+        self.cache_size = cache
+        self.task_keys: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
+        self.selector = selectors.DefaultSelector()
+        self.wake_in, self.wake_out = socket.socketpair()
+        self.wake_in.setblocking(False)
+        self.wake_out.setblocking(False)
+        self.selector.register(self.wake_out, selectors.EVENT_READ, None)
+
+    # ---- for the judge
+
+    def begin(self) -> None:
+        """Start, and wait until the first worker is ready. Raises StropError when no level holds."""
+        self.start()
+        _living.add(self)
+        self.started.wait()
+        if self.failure is not None:
+            self.close()
+            raise self.failure
+
+    def submit(self, jobs: list[Job]) -> None:
+        if self.closing:
+            raise StropError("The judge is closed.")
+        with self.lock:
+            if self.failure is not None:
+                raise self.failure
+            first = not self.arrived
+            self.arrived += jobs
+        if first:
+            self._wake()
+
+    def forget(self, call: Call) -> None:
+        call.cancelled = True
+
+    def close(self) -> None:
+        self.closing = True
+        self._wake()
+        if self.is_alive() and threading.current_thread() is not self:
+            self.join()
+        _living.discard(self)
+
+    def _wake(self) -> None:
+        try:
+            self.wake_in.send(b"!")
+        except OSError:
+            pass
+
+    # ---- the loop
+
+    def run(self) -> None:
+        try:
+            for _ in range(self.count):
+                self._spawn()
+            while not self.closing:
+                self._step()
+        except BaseException as error:
+            self._fail(error if isinstance(error, StropError) else StropError(f"The judge stopped: {error!r}"))
+            if not isinstance(error, StropError):
+                raise
+        finally:
+            for worker in self.workers:
+                self._bury(worker)
+            self._fail(StropError("The judge was closed while programs were waiting."))
+            self.selector.close()
+            self.wake_in.close()
+            self.wake_out.close()
+            self.started.set()
+
+    def _fail(self, error: StropError) -> None:
+        """Tell every waiting caller, once."""
+        with self.lock:
+            self.failure = self.failure or error
+            waiting = [*self.arrived, *self.pending, *(job for worker in self.workers for job in worker.jobs.values())]
+            self.arrived = []
+            self.pending.clear()
+        for call in {id(job.call): job.call for job in waiting if not job.done}.values():
+            if not call.cancelled:
+                call.cancelled = True
+                call.deliver(self.failure)
+
+    def _step(self) -> None:
+        for key, events in self.selector.select(self._timeout()):
+            worker = key.data
+            if worker is None:
+                self.wake_out.recv(4096)
+            elif worker in self.workers:
+                if events & selectors.EVENT_WRITE:
+                    self._flush(worker)
+                if events & selectors.EVENT_READ:
+                    self._hear(worker)
+        with self.lock:
+            self.pending.extend(self.arrived)
+            self.arrived = []
+        self._hand_out()
+        self._check_late()
+
+    def _timeout(self) -> float | None:
+        busy = any(worker.jobs or not worker.ready for worker in self.workers)
+        return 0.25 if busy else None
+
+    # ---- workers
+
+    def _spawn(self) -> None:
+        ours, theirs = socket.socketpair()
+        slot = next(_slots) % 4000
+        config = self.config | {"slot": slot, "parent": os.getpid(), "socket": theirs.fileno()}
+        command = [sys.executable, "-I", "-S", "-B", "-X", "utf8", "-c", _START, json.dumps(config)]
+        try:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=None if os.environ.get("STROP_JUDGE_DEBUG") else subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+                env={},
+            )
+        except OSError as error:
+            ours.close()
+            raise StropError(f"The judge cannot start a worker: {error}") from None
+        finally:
+            theirs.close()
+        ours.setblocking(False)
+        worker = _Worker(process, ours, slot, since=time.monotonic())
+        self.workers.append(worker)
+        self.selector.register(ours, selectors.EVENT_READ, worker)
+
+    def _bury(self, worker: _Worker) -> None:
+        try:
+            self.selector.unregister(worker.channel)
+        except (KeyError, ValueError):
+            pass
+        worker.channel.close()
+        worker.process.kill()
+        worker.process.wait()
+
+    def _replace(self, worker: _Worker, verdict: Callable[[Job], Verdict] | None = None) -> None:
+        """Bury a worker and start another. `verdict` settles the job it ran; without it, that job is tried again."""
+        self.workers.remove(worker)
+        self._bury(worker)
+        if not worker.ready:
+            self.start_failures += 1
+            if self.start_failures >= START_FAILURES:
+                raise StropError("The judge's workers die before they are ready; STROP_JUDGE_DEBUG=1 shows why.")
+        jobs = [job for job in worker.jobs.values() if not job.done]
+        if jobs:
+            head = jobs[0]
+            head.attempts += 1
+            if verdict is not None:
+                self._settle(head, verdict(head))
+            elif head.attempts >= ATTEMPTS:
+                lost = Verdict(status="judge_error", fraction=0.0, detail="the judge's worker died while judging it")
+                self._settle(head, lost)
+            self.pending.extendleft(reversed([job for job in jobs if not job.done]))
+        self._spawn()
+
+    def _hear(self, worker: _Worker) -> None:
+        try:
+            data = worker.channel.recv(1 << 18)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._replace(worker)
+            return
+        inbox = worker.inbox
+        inbox += data
+        while len(inbox) >= 4:
+            end = 4 + int.from_bytes(inbox[:4], "little")
+            if len(inbox) < end:
+                return
+            message = json.loads(inbox[4:end])
+            del inbox[:end]
+            if "job" in message:
+                self._answer(worker, message)
+            elif "ready" in message:
+                self._admit(worker, message)
+            else:
+                raise StropError(_refusal(message["refused"], self.config["levels"]))
+
+    def _admit(self, worker: _Worker, message: dict[str, Any]) -> None:
+        worker.ready = True
+        worker.level = message["ready"]
+        worker.slowness = message["slowness"]
+        self.start_failures = 0
+        if not self.started.is_set():
+            self.level = worker.level
+            if message["why"]:
+                reasons = "; ".join(f"{level}: {why}" for level, why in message["why"].items())
+                warnings.warn(f"Programs are isolated at level {self.level!r} only ({reasons}).", stacklevel=2)
+            self.started.set()
+
+    # ---- jobs
+
+    def _hand_out(self) -> None:
+        while self.pending:
+            worker = min((w for w in self.workers if w.ready), key=lambda w: len(w.jobs), default=None)
+            if worker is None or len(worker.jobs) >= DEPTH:
+                break
+            job = self.pending.popleft()
+            if job.call.cancelled or job.done:
+                continue
+            if self.cache_size and self._from_cache(job):
+                continue
+            self._send(worker, job)
+        if not self.pending:
+            self._share_the_rest()
+
+    def _share_the_rest(self) -> None:
+        """At the end of the queue an idle worker also takes a job that waits behind a slow one."""
+        idle = [worker for worker in self.workers if worker.ready and not worker.jobs]
+        for worker in self.workers if idle else ():
+            waiting = list(worker.jobs.values())[1:]
+            if waiting and idle and time.monotonic() - worker.since > 0.05:
+                job = waiting[0]
+                if not job.done and not job.call.cancelled:
+                    self._send(idle.pop(), job)
+
+    def _send(self, worker: _Worker, job: Job) -> None:
+        batch: list[tuple] = []
+        key = id(job.task)
+        if key in worker.tasks:
+            worker.tasks.move_to_end(key)
+        else:
+            worker.tasks[key] = job.task
+            batch.append(("task", key, job.task))
+            if len(worker.tasks) > KNOWN_TASKS:
+                old = next(k for k in worker.tasks if k not in {id(j.task) for j in worker.jobs.values()} and k != key)
+                del worker.tasks[old]
+                batch.append(("drop", old))
+        number = next(self.numbers)
+        batch.append(("job", number, key, job.program, job.call.checks, job.grace))
+        try:
+            data = pickle.dumps(batch, 5)
+        except Exception as error:
+            worker.tasks.pop(key, None)
+            problem = f"task {job.task.id!r} cannot be sent to a worker: {error}"
+            self._settle(job, Verdict(status="judge_error", fraction=0.0, detail=problem))
+            return
+        if not worker.jobs:
+            self._stamp(worker)
+        worker.jobs[number] = job
+        worker.outbox += len(data).to_bytes(4, "little") + data
+        self._flush(worker)
+
+    def _flush(self, worker: _Worker) -> None:
+        try:
+            sent = worker.channel.send(worker.outbox) if worker.outbox else 0
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            return  # reading finds out that it died
+        del worker.outbox[:sent]
+        wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if worker.outbox else 0)
+        if self.selector.get_key(worker.channel).events != wanted:
+            self.selector.modify(worker.channel, wanted, worker)
+
+    def _stamp(self, worker: _Worker) -> None:
+        worker.since = time.monotonic()
+        worker.cpu_then = _cpu_of(worker.process.pid)
+
+    def _answer(self, worker: _Worker, message: dict[str, Any]) -> None:
+        job = worker.jobs.pop(message["job"])
+        self._stamp(worker)
+        if job.done:
+            return
+        verdict = Verdict(
+            status=message["status"],
+            fraction=message["fraction"],
+            checks=tuple(
+                CheckResult(name=n, passed=p, visible=v, status=s, message=m, actual=a, expected=e)
+                for n, p, v, s, m, a, e in message["checks"]
+            ),
+            seconds=message["seconds"],
+            wall_seconds=message["wall"],
+            memory_mb=message["memory"],
+            detail=message["detail"],
+            output=message["output"],
+            isolation=worker.level,
+            flags=tuple(message["flags"]),
+        )
+        self._settle(job, verdict)
+
+    def _settle(self, job: Job, verdict: Verdict) -> None:
+        job.done = True
+        if job.cache_key and verdict.status != "judge_error":
+            self.cache[job.cache_key] = verdict
+            if len(self.cache) > self.cache_size:
+                self.cache.popitem(last=False)
+        if not job.call.cancelled:
+            job.call.deliver((job.key, verdict))
+
+    def _from_cache(self, job: Job) -> bool:
+        program = hashlib.sha256(job.program.encode("utf-8", "surrogatepass")).hexdigest()
+        job.cache_key = content_hash(job.task, job.call.checks, program)
+        known = self.cache.get(job.cache_key)
+        if known is None:
+            return False
+        self.cache.move_to_end(job.cache_key)
+        self._settle(job, known)
+        return True
+
+    # ---- late workers
+
+    def _check_late(self) -> None:
+        now = time.monotonic()
+        for worker in list(self.workers):
+            if not worker.ready:
+                if now - worker.since > START_SECONDS:
+                    self._replace(worker)
+            elif worker.jobs:
+                job = next(iter(worker.jobs.values()))
+                cpu, wall = self._allowance(worker, job)
+                if (
+                    now - worker.since > cpu and _cpu_of(worker.process.pid) - worker.cpu_then > cpu
+                ) or now - worker.since > wall:
+                    self._replace(worker, _stalled)
+
+    def _allowance(self, worker: _Worker, job: Job) -> tuple[float, float]:
+        """CPU seconds of the worker itself, and wall seconds in all, that one job may take."""
+        own, common = job.task.limits, self.limits
+        cpu = (own.cpu_seconds or common.cpu_seconds or 3.0 * worker.slowness) * job.grace
+        wall = (own.wall_seconds or common.wall_seconds or cpu + 2.0) * job.grace
+        runs = self.repeat * max(1, sum(isinstance(check, StdioCheck) for check in job.task.checks))
+        # Wall time is only a net below the worker's own limits, which leave out time spent waiting for a core.
+        return self.repeat * cpu + SLACK_SECONDS, 20 * runs * (wall + cpu) + 30
+
+
+def _stalled(job: Job) -> Verdict:
+    return Verdict(
+        status="timeout",
+        fraction=0.0,
+        detail="checking what the program returned took too long",
+        flags=("judge_limit",),
+    )
+
+
+def _refusal(why: dict[str, str], levels: list[str]) -> str:
+    reasons = " ".join(f"{level}: {reason}." for level, reason in why.items())
+    return (
+        f"No isolation level that was allowed ({', '.join(levels)}) holds on this machine. {reasons} "
+        "Run where user namespaces or Landlock are available, or pass unsafe=True (--unsafe) to run without isolation."
+    )
+
+
+def _cpu_of(pid: int) -> float:
+    try:
+        return time.clock_gettime((~pid << 3) | 2)
+    except OSError:
+        return 0.0
+
+
+_living: set[Dispatcher] = set()
+
+
+@atexit.register
+def _close_all() -> None:
+    for dispatcher in list(_living):
+        if dispatcher.is_alive():
+            dispatcher.close()

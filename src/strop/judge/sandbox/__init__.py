@@ -1,0 +1,1 @@
+"""Isolation: what a program's process may see, do and use. Nothing here imports the rest of the judge."""

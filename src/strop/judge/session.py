@@ -1,0 +1,312 @@
+"""The judge worker's side of the sandbox: a zygote, and one session per program run.
+
+Everything that a program sends is hostile: lengths are capped, texts are read by `codec`, waiting has a deadline, and
+time, memory and the way it ended are measured from outside.
+"""
+
+from __future__ import annotations
+
+import array
+import fcntl
+import json
+import os
+import socket
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from strop.judge import codec
+from strop.judge.sandbox import layout
+from strop.judge.sandbox.zygote import FORK, WAITED
+
+START_SECONDS = 30.0
+_SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+_START = f"import sys; sys.path.insert(0, {_SOURCE!r}); from strop.judge.sandbox.zygote import main; main()"
+
+
+class ZygoteGone(Exception):
+    """The zygote died or cannot start: a failure of ours, never of the program."""
+
+
+class Ended(Exception):
+    """The session is over. `kind`: died, timeout, bad_frame or load. Never the program's own exception."""
+
+    def __init__(self, kind: str, text: str = "", reply: list | None = None) -> None:
+        super().__init__(text)
+        self.kind = kind
+        self.text = text
+        self.reply = reply
+
+
+@dataclass(slots=True)
+class Usage:
+    """What one process used, measured by the kernel."""
+
+    exit_code: int | None = None
+    signal: int | None = None
+    cpu_seconds: float = 0.0
+    wall_seconds: float = 0.0
+    memory_mb: float = 0.0
+
+
+@dataclass(slots=True)
+class Bounds:
+    """Limits of one process, all resolved. Memory and output in bytes."""
+
+    cpu_seconds: float
+    wall_seconds: float
+    memory: int
+    output: int
+
+
+class Zygote:
+    """A running zygote at `level`. Raises ZygoteGone when that cannot be had."""
+
+    def __init__(self, level: str, slot: int, packages: dict[str, list[str]], hash_seed: int = 0) -> None:
+        self.level = level
+        files = [os.memfd_create(name) for name in ("stdin", "stdout", "stderr")]
+        self._files = files
+        # The descriptors that programs inherit share their offset and flags with these, so both can be reset here.
+        modes = (os.O_RDONLY, os.O_WRONLY | os.O_APPEND, os.O_WRONLY | os.O_APPEND)
+        self._shared = [os.open(f"/proc/self/fd/{fd}", mode) for fd, mode in zip(files, modes)]
+        self.channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        config = layout.configuration(level, slot, packages) | {"socket": theirs.fileno()}
+        command = [sys.executable, "-I", "-S", "-B", "-X", "utf8", "-W", "ignore", "-c", _START, json.dumps(config)]
+        try:
+            self.process = subprocess.Popen(
+                command,
+                stdin=self._shared[0],
+                stdout=self._shared[1],
+                stderr=self._shared[2],
+                pass_fds=[theirs.fileno()],
+                cwd="/",
+                env={"PYTHONHASHSEED": str(hash_seed), **layout.ENVIRONMENT},
+            )
+        except OSError as error:
+            self._close_files()
+            raise ZygoteGone(f"cannot start an interpreter: {error}") from None
+        finally:
+            theirs.close()
+        self.channel.settimeout(START_SECONDS)
+        try:
+            answer = self.channel.recv(65536)
+        except OSError:
+            answer = b""
+        problem = json.loads(answer[1:]).get("error") if answer else self._last_words()
+        if problem:
+            self.close()
+            raise ZygoteGone(problem)
+
+    def _last_words(self) -> str:
+        lines = os.pread(self._files[2], 4000, 0).decode(errors="replace").strip().splitlines()
+        return lines[-1] if lines else "the interpreter in the sandbox did not answer"
+
+    def _close_files(self) -> None:
+        self.channel.close()
+        for fd in (*self._files, *self._shared):
+            os.close(fd)
+        self._files = self._shared = []
+
+    def close(self) -> None:
+        """End it with all that it forked. Safe to call twice."""
+        self.process.kill()
+        self.process.wait()
+        self._close_files()
+
+    def ask(self, message: bytes, fd: int | None = None) -> None:
+        try:
+            if fd is None:
+                self.channel.send(message)
+            else:
+                rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [fd]))]
+                self.channel.sendmsg([message], rights)
+        except OSError as error:
+            raise ZygoteGone(f"the zygote is gone: {error}") from None
+
+    def hear(self) -> bytes:
+        try:
+            message = self.channel.recv(64)
+        except OSError as error:
+            raise ZygoteGone(f"the zygote does not answer: {error}") from None
+        if not message:
+            raise ZygoteGone("the zygote died")
+        return message
+
+    def reset_streams(self, stdin: bytes) -> None:
+        """Fresh standard streams for the next program; the last one is dead by now."""
+        source, out, err = self._files
+        if stdin or os.fstat(source).st_size:
+            os.ftruncate(source, 0)
+            os.pwrite(source, stdin, 0)
+        os.lseek(self._shared[0], 0, os.SEEK_SET)
+        for fd, shared in ((out, self._shared[1]), (err, self._shared[2])):
+            if os.fstat(fd).st_size:
+                os.ftruncate(fd, 0)
+            fcntl.fcntl(shared, fcntl.F_SETFL, os.O_APPEND)  # a program may have cleared it
+
+    def written(self, limit: int, stream: int = 1) -> tuple[bytes, int]:
+        """First `limit` bytes of what the program wrote to descriptor 1 or 2, and how many there were."""
+        fd = self._files[stream]
+        size = os.fstat(fd).st_size
+        return (os.pread(fd, min(limit, size), 0) if size else b""), size
+
+
+class Session:
+    """One program in one fresh process. `ask` sends a request and returns the reply's list.
+
+    `on_callback(number, args tree, kwargs tree) -> request` serves calls from the program into the checks.
+    """
+
+    def __init__(self, zygote: Zygote, bounds: Bounds, stdin: bytes = b"") -> None:
+        self.zygote = zygote
+        self.bounds = bounds
+        self.on_callback: Callable[[int, Any, Any], bytes] | None = None
+        self.ended: Ended | None = None
+        self.flags: set[str] = set()
+        self.usage: Usage | None = None
+        self.pid = 0
+        zygote.reset_streams(stdin)
+        self.socket, theirs = socket.socketpair()
+        try:
+            zygote.ask(FORK.pack(b"F", bounds.cpu_seconds, bounds.memory, bounds.output), theirs.fileno())
+        except ZygoteGone:
+            self.socket.close()
+            raise
+        finally:
+            theirs.close()
+        self.started = time.monotonic()
+        self._buffer = b""
+
+    # ---- talking
+
+    def send(self, request: bytes) -> None:
+        try:
+            self.socket.settimeout(self.bounds.wall_seconds)
+            self.socket.sendall(len(request).to_bytes(4, "little") + request)
+        except TimeoutError:
+            self._end(Ended("timeout", "the program stopped reading"))
+        except OSError:
+            pass  # it died; receiving finds out how
+
+    def ask(self, request: bytes) -> list:
+        """Send a request; serve callbacks until its reply arrives. Raises Ended."""
+        if self.ended is not None:
+            raise self.ended
+        self.send(request)
+        while True:
+            reply = self._receive()
+            if reply[0] != "c":
+                if reply[0] == "l":
+                    self._end(Ended("load", reply=reply))
+                return reply
+            if self.on_callback is None or len(reply) != 4 or type(reply[1]) is not int:
+                self._bad_frame("an unexpected call")
+            self.send(self.on_callback(*reply[1:]))
+
+    def _receive(self) -> list:
+        data = self._buffer
+        need = 4
+        while len(data) < need:
+            data += self._read()
+            if len(data) >= 4:
+                length = int.from_bytes(data[:4], "little")
+                if length > codec.MAX_FRAME:
+                    self._bad_frame(f"an answer of {length} bytes; the limit is {codec.MAX_FRAME}")
+                need = 4 + length
+                if need > 1 << 18 and len(data) < need:
+                    data = self._read_long(data, need)
+        if len(data) > need:
+            self._bad_frame("more than was asked for")
+        try:
+            reply = codec.loads(data[4:])
+        except codec.CodecError as error:
+            self._bad_frame(str(error))
+        if type(reply) is not list or not reply or type(reply[0]) is not str:
+            self._bad_frame("not a reply")
+        return reply
+
+    def _read_long(self, data: bytes, need: int) -> bytes:
+        parts, size = [data], len(data)
+        while size < need:
+            parts.append(self._read())
+            size += len(parts[-1])
+        return b"".join(parts)
+
+    def _read(self) -> bytes:
+        """Some bytes from the program, within its time. Raises Ended."""
+        while True:
+            patience = self._patience()
+            if patience <= 0:
+                self._end(Ended("timeout", self._over))
+            self.socket.settimeout(patience)
+            try:
+                data = self.socket.recv(1 << 16)
+            except TimeoutError:
+                continue
+            except OSError:
+                data = b""
+            if not data:
+                self._end(Ended("died"))
+            return data
+
+    def _patience(self) -> float:
+        """Seconds to wait before looking again; 0 or less when a limit is passed."""
+        elapsed = time.monotonic() - self.started
+        if elapsed < self.bounds.cpu_seconds:
+            return self.bounds.cpu_seconds - elapsed + 0.01
+        cpu, waited = self.clocks()
+        if cpu >= self.bounds.cpu_seconds:
+            self._over = f"used {cpu:.2f} s of CPU time; the limit is {self.bounds.cpu_seconds:.2f} s"
+            return 0.0
+        wall = elapsed - waited
+        if wall >= self.bounds.wall_seconds:
+            self._over = f"took {wall:.2f} s without ending; the limit is {self.bounds.wall_seconds:.2f} s"
+            return 0.0
+        return max(0.02, min(self.bounds.cpu_seconds - cpu, self.bounds.wall_seconds - wall))
+
+    def clocks(self) -> tuple[float, float]:
+        """CPU seconds that the program used, and seconds that it was ready but had to wait for a core."""
+        if not self.pid:
+            self.pid = struct.unpack("<i", self.zygote.hear()[1:])[0]
+        try:
+            cpu = time.clock_gettime((~self.pid << 3) | 2)  # the kernel's clock of another process
+        except OSError:
+            return 0.0, 0.0
+        try:
+            with open(f"/proc/{self.pid}/schedstat") as stat:
+                return cpu, int(stat.read().split()[1]) / 1e9
+        except OSError:
+            return cpu, 0.0
+
+    # ---- ending
+
+    def _bad_frame(self, text: str) -> None:
+        self.flags.add("bad_frame")
+        self._end(Ended("bad_frame", text))
+
+    def _end(self, ended: Ended) -> None:
+        self.ended = ended
+        raise ended
+
+    def close(self) -> Usage:
+        """Kill the process if it lives, and say what it used. Raises ZygoteGone."""
+        if self.usage is None:
+            try:
+                self.zygote.ask(b"D" if self.ended is not None and self.ended.kind == "died" else b"K")
+                if not self.pid:
+                    self.pid = struct.unpack("<i", self.zygote.hear()[1:])[0]
+                _, status, cpu, peak = WAITED.unpack(self.zygote.hear())
+            finally:
+                self.socket.close()
+            self.usage = Usage(
+                exit_code=os.WEXITSTATUS(status) if os.WIFEXITED(status) else None,
+                signal=os.WTERMSIG(status) if os.WIFSIGNALED(status) else None,
+                cpu_seconds=cpu,
+                wall_seconds=time.monotonic() - self.started,
+                memory_mb=peak / 1024,
+            )
+        return self.usage
