@@ -185,12 +185,12 @@ def grade(job: dict[str, Any]) -> None:
 
     task, exploit = dict(job["task"]), job["exploit"]
     good, wrong = task.pop("good"), task.pop("wrong")
-    try:
-        grader = load_grader(job["grader"], **job["options"])
-    except BaseException as error:
-        say(broken=f"{type(error).__name__}: {error}")
-        return
-    with grader as score:
+    with contextlib.ExitStack() as stack:
+        try:
+            score = stack.enter_context(load_grader(job["grader"], **job["options"]))
+        except BaseException as error:
+            say(broken=f"{type(error).__name__}: {error}")
+            return
 
         def call(program: str) -> tuple[float | None, str]:
             try:
