@@ -16,7 +16,7 @@ FAR = ("bits", "clock arithmetic", "error handling", "generators", "matrices", "
 HOSTILE = (
     "def f(x):\n"
     "    # </script></style></pre><script>document.title='owned'</script>\n"
-    "    s = '\"><img src=x onerror=\"document.title=1\">' + \"{{ 7 * 7 }} {% raw %}\"\n"
+    '    s = \'"><img src=x onerror="document.title=1">\' + "{{ 7 * 7 }} {% raw %}"\n'
     "    return s  # \x00 \x1b[31mred\x1b[0m \u202egnp.exe\u202c \u200b\u2066 \ud800 \u00ad\ufeff\n"
 )
 
@@ -32,7 +32,14 @@ PROGRAMS = {
     ),
 }
 
-FAILURES = (("failed", 60), ("runtime_error", 22), ("syntax_error", 9), ("timeout", 6), ("out_of_memory", 2), ("forbidden", 1))
+FAILURES = (
+    ("failed", 60),
+    ("runtime_error", 22),
+    ("syntax_error", 9),
+    ("timeout", 6),
+    ("out_of_memory", 2),
+    ("forbidden", 1),
+)
 
 
 def task_records(near: int = 60, far: int = 36, practice: int = 96, hostile: bool = True) -> dict[str, dict]:
@@ -112,6 +119,8 @@ def fill_improve(run, rounds: int = 1, gain: float = 0.14, samples: int = 8, see
     run.save_result("division", "train split practised, held-out splits held out")
     random_ = random.Random(seed)
     ability = {task_id: min(max(random_.gauss(0.4, 0.32), 0.0), 1.0) for task_id in records}
+    # The hostile task gains most, so that its programs are among those shown.
+    ability |= {task_id: 0.0 for task_id in records if "<" in task_id}
     held_out = {task_id: ability[task_id] for task_id, record in records.items() if record["split"] != "train"}
     practice = {task_id: ability[task_id] for task_id, record in records.items() if record["split"] == "train"}
     fill_stage(run, "before", held_out, samples, seed)
@@ -134,6 +143,7 @@ def fill_improve(run, rounds: int = 1, gain: float = 0.14, samples: int = 8, see
             else rate
             for task_id, rate in held_out.items()
         }
+        later |= {task_id: 1.0 for task_id in later if "<" in task_id}
         fill_stage(run, f"after-{number}", later, samples, seed + 10 * number + 1)
         fill_stage(run, f"guard-after-{number}", guards, 1, seed + 51)
         run.save_result(f"guard-after-{number}", {"perplexity": 12.87})

@@ -56,7 +56,12 @@ def collect(run: Run) -> dict[str, Any]:
     if not measured:
         raise StropError(f"The run in {run.path} holds no measured samples yet, so there is nothing to report.")
     drawn = {stage: (run.samples(stage), run.verdicts(stage)) for stage in measured}
-    counts = {stage: rates.count(*pair) for stage, pair in drawn.items()}
+    counts = {stage: part for stage, pair in drawn.items() if (part := rates.count(*pair))}
+    if not counts or (kind == "improve" and "before" not in counts):
+        raise StropError(
+            f"In the run in {run.path}, stage {measured[0]}, no sample got a verdict, so there are no rates to report. "
+            "Run the same command again to judge them; `strop judge --doctor` says what the judge lacks."
+        )
     records = run.result("tasks") or {}
     data = {"schema": SCHEMA, "kind": kind, **_manifest(run.manifest), "stages": stages}
     data["statuses"] = [_status_row(stage, _label(stage, measured), pair) for stage, pair in drawn.items()]
@@ -134,7 +139,9 @@ def _evaluation(run: Run, drawn: Drawn, counts: dict[str, Counts], records: Reco
     ]
     return {
         "splits": splits,
-        "claim": splits[0]["words"],
+        "claim": splits[0]["words"]
+        if len(counts) == 1
+        else f"Under {best.removeprefix('eval-')}, {splits[0]['words']}",
         "detailed_protocol": best.removeprefix("eval-") if len(counts) > 1 else None,
         "protocols": protocols,
         "tasks": tasks,

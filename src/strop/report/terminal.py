@@ -25,19 +25,19 @@ def print_eval(data: Mapping[str, Any], console: Console | None = None) -> None:
     for split in data["splits"]:
         for number, row in enumerate(split["rows"]):
             name, *size = (split["label"], str(split["tasks"]), split["samples_per_task"]) if number == 0 else [""] * 3
-            table.add_row(_text(name), row["label"], *_rate(row["estimate"]), *size)
+            _add(table, name, row["label"], *_rate(row["estimate"]), *size)
     console.print(_text(data["title"], "bold"))
     console.print(table)
     if data["protocols"]:
         protocols = _table("by protocol", "pass@1", "95 % interval", f"against {data['detailed_protocol']}")
         for row in data["protocols"]:
             change = f"{points(row['difference']['value'])} points" if row["difference"] else "–"
-            protocols.add_row(_text(row["protocol"]), *_rate(row["estimate"]), change)
+            _add(protocols, row["protocol"], *_rate(row["estimate"]), change)
         console.print(protocols)
     if data["tags"]:
         tags = _table("by tag", "pass@1", "95 % interval", "tasks")
         for row in data["tags"]:
-            tags.add_row(_text(row["tag"]), *_rate(row["after"]), str(row["tasks"]))
+            _add(tags, row["tag"], *_rate(row["after"]), str(row["tasks"]))
         console.print(tags)
     _print_statuses(data, console)
     _print_tail(data, console)
@@ -61,7 +61,7 @@ def print_improve(data: Mapping[str, Any], console: Console | None = None) -> No
                 shown[1] = f"{points(change['low'])} to {points(change['high'])}"
                 shown[2] = p_value(change["p"]).removeprefix("p").strip(" =")
         rates = (_rate(split[name])[0] for name in ("before", "after"))
-        table.add_row(_text(split["label"]), *rates, *shown, f"{split['tasks']} × {split['samples_per_task']}")
+        _add(table, split["label"], *rates, *shown, f"{split['tasks']} × {split['samples_per_task']}")
     console.print(table)
     for split in data["splits"]:
         console.print(_text(split["words"]))
@@ -72,7 +72,7 @@ def print_improve(data: Mapping[str, Any], console: Console | None = None) -> No
             change = row["change"] or "–"
             if row["difference"]:
                 change = f"{points(row['difference']['value'])} points"
-            guards.add_row(_text(row["label"]), row["before"], row["after"] or "–", change)
+            _add(guards, row["label"], row["before"], row["after"] or "–", change)
         console.print(guards)
     _print_tail(data, console)
 
@@ -93,6 +93,10 @@ def _table(*headings: str) -> Table:
     return table
 
 
+def _add(table: Table, *cells: str | Text) -> None:
+    table.add_row(*(_text(cell) if isinstance(cell, str) else cell for cell in cells))
+
+
 def _text(value: str, style: str = "") -> Text:
     from rich.text import Text
 
@@ -111,9 +115,9 @@ def _print_statuses(data: Mapping[str, Any], console: Console) -> None:
     used = [name for name in STATUS_ORDER if any(row["counts"].get(name) for row in data["statuses"])]
     if not used:
         return
-    table = _table("how samples ended", *(visible(row["label"]) for row in data["statuses"]))
+    table = _table("how samples ended", *(row["label"] for row in data["statuses"]))
     for name in used:
-        table.add_row(STATUS_WORDS[name], *(f"{row['counts'].get(name, 0):,}" for row in data["statuses"]))
+        _add(table, STATUS_WORDS[name], *(f"{row['counts'].get(name, 0):,}" for row in data["statuses"]))
     console.print(table)
 
 
