@@ -150,7 +150,7 @@ class Meter:
         for name, left in self.remaining().items():
             cost = getattr(each, name)
             if cost > 0:
-                counts.append(math.floor(left / cost + 1e-9))
+                counts.append(math.floor(min(left / cost + 1e-9, at_most)))
         return max(0, min(counts))
 
     def _first_reached(self) -> str | None:

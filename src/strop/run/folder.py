@@ -13,7 +13,7 @@ from dataclasses import astuple, fields
 from pathlib import Path
 from typing import Any
 
-from strop.run.lock import lock_folder
+from strop.run.lock import FolderLock
 from strop.run.manifest import check_same, make_manifest, read_manifest, versions
 from strop.run.rows import Metric, dump, pack, plain, read_sample, read_verdict, sample_row, verdict_row
 from strop.run.secrets import Secrets
@@ -34,7 +34,9 @@ class Run:
     path: Path
     manifest: dict[str, Any]
 
-    def __init__(self, path: Path, manifest: dict[str, Any], store: Store, lock: int | None, secrets: Secrets) -> None:
+    def __init__(
+        self, path: Path, manifest: dict[str, Any], store: Store, lock: FolderLock | None, secrets: Secrets
+    ) -> None:
         """For `open` and `read`."""
         self.path = path
         self.manifest = manifest
@@ -65,22 +67,22 @@ class Run:
         manifest = make_manifest(command, config, inputs or {}, secrets)
         with _folder_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            lock = lock_folder(folder)
+            lock = FolderLock(folder)
             if fresh and _holds_run(folder):
                 try:
                     folder.rename(_free_name(folder))
                     folder.mkdir()
                 finally:
-                    os.close(lock)
-                lock = lock_folder(folder)
+                    lock.release()
+                lock = FolderLock(folder)
             try:
                 return cls._open_locked(folder, manifest, lock, secrets)
             except BaseException:
-                os.close(lock)
+                lock.release()
                 raise
 
     @classmethod
-    def _open_locked(cls, folder: Path, manifest: dict[str, Any], lock: int, secrets: Secrets) -> Run:
+    def _open_locked(cls, folder: Path, manifest: dict[str, Any], lock: FolderLock, secrets: Secrets) -> Run:
         if (folder / "manifest.json").exists():
             old = read_manifest(folder)
             check_same(folder, old, manifest)
@@ -117,8 +119,7 @@ class Run:
         """Close the database and let others write. Without it nothing is lost."""
         self._store.close()
         if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+            self._lock.release()
 
     def __enter__(self) -> Run:
         return self
@@ -298,8 +299,7 @@ class Run:
         """In a child: let go of the lock's copy, so that the folder is free as soon as the parent ends."""
         self._store.abandon()
         if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+            self._lock.release()
 
 
 def _let_go_in_child() -> None:

@@ -11,21 +11,25 @@ from pathlib import Path
 from strop.types import StropError
 
 
-def lock_folder(path: Path) -> int:
-    """Lock the folder for writing; returns the file descriptor that holds the lock.
+class FolderLock:
+    """Holds a folder until released. Raises StropError that names the process which holds it already."""
 
-    Raises StropError that names the process that holds it.
-    """
-    file = path / "run.lock"
-    descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        _take(descriptor, path)
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return descriptor
+    def __init__(self, path: Path) -> None:
+        descriptor = os.open(path / "run.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            _take(descriptor, path)
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        self._descriptor: int | None = descriptor
+
+    def release(self) -> None:
+        """Let others write. In a forked child this drops only the child's copy; the parent keeps the lock."""
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)
 
 
 def _take(descriptor: int, path: Path) -> None:

@@ -93,9 +93,10 @@ class Store:
         """A folder that may not be written cannot hold the files of a reader; without a log it needs none."""
         try:
             self._connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall()
-        except sqlite3.OperationalError as error:
+        except sqlite3.Error as error:
             log = self.path.with_name(self.path.name + "-wal")
-            if os.access(self.path.parent, os.W_OK) or not os.access(self.path, os.R_OK):
+            unwritable = not os.access(self.path.parent, os.W_OK) and os.access(self.path, os.R_OK)
+            if not (unwritable and isinstance(error, sqlite3.OperationalError)):
                 raise StropError(_words(self.path, error)) from error
             if log.exists() and log.stat().st_size:
                 raise StropError(
