@@ -107,7 +107,7 @@ class Link:
         if hasattr(kind, "__next__"):
             return {"G": self._keep(functools.partial(_next_item, value))}
         if callable(value):
-            return {"c": self._keep(value)}
+            return {"C": self._keep(value)}
         self.check_error = f"a {kind.__name__} object cannot be passed to a program"
         raise CannotPass(self.check_error)
 

@@ -127,7 +127,7 @@ class Candidate:
             return self.objects[body]
         if tag == "g":
             return self.find(body)
-        if tag == "c":
+        if tag == "C":
             return lambda *args, **kwargs: self.call_back(body, args, kwargs)
         if tag == "G":
             return self.iterate(body)
