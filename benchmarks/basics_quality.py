@@ -16,20 +16,21 @@ import json
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from more_inputs import more_checks
+from rich.progress import track
 
+from strop import judge
 from strop.tasks import load
 from strop.tasks.mutate import mutants
-from strop.types import Task, Verdict
+from strop.types import Limits, Task, Verdict
 
 RESULTS = Path(__file__).resolve().parent.parent / "results" / "basics-quality.json"
 TARGET = 0.95
-Judge = Callable[[Task, Sequence[str]], list[Verdict]]
 
 
 @dataclass
@@ -48,10 +49,10 @@ class Quality:
         return sum(number for status, number in self.statuses.items() if status != "passed")
 
 
-def measure(task: Task, judge: Judge, *, mutant_limit: int, inputs: int) -> Quality:
+def measure(task: Task, bench: judge.Judge, *, mutant_limit: int, inputs: int) -> Quality:
     assert task.reference is not None
     programs = mutants(task.reference, limit=mutant_limit)
-    reference, *verdicts = judge(task, [task.reference, *programs])
+    reference, *verdicts = bench.run(task, [task.reference, *programs])
     statuses: dict[str, int] = defaultdict(int)
     for verdict in verdicts:
         if verdict.status == "judge_error":
@@ -61,10 +62,10 @@ def measure(task: Task, judge: Judge, *, mutant_limit: int, inputs: int) -> Qual
     holes: list[dict[str, str]] = []
     checks = more_checks(task, count=inputs) if survivors else []
     if survivors and checks:
-        wider = replace(task, checks=tuple(replace(check, name=str(i)) for i, check in enumerate(checks)))
-        again, *judged = judge(wider, [task.reference, *survivors])
+        wider = replace(task, checks=tuple(checks), limits=Limits(cpu_seconds=10.0, wall_seconds=60.0))
+        again, *judged = bench.run(wider, [task.reference, *survivors])
         if not again.passed:
-            raise SystemExit(f"{task.id}: the reference does not repeat itself: {again.detail}")
+            raise SystemExit(f"{task.id}: the reference fails a check made from itself: {again.detail}")
         holes = [
             {"program": program, "shown_by": verdict.detail}
             for program, verdict in zip(survivors, judged)
@@ -124,18 +125,16 @@ def show(result: dict[str, Any]) -> None:
 
 
 def main() -> int:
-    from strop.judge import run
-
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--limit", type=int, help="only so many tasks")
     parser.add_argument("--mutants", type=int, default=15, help="mutants of each reference")
     parser.add_argument("--inputs", type=int, default=300, help="further inputs for mutants that pass")
     arguments = parser.parse_args()
     started = time.perf_counter()
-    measured = [
-        measure(task, run, mutant_limit=arguments.mutants, inputs=arguments.inputs)
-        for task in load("basics", limit=arguments.limit)
-    ]
+    measured = []
+    with judge.Judge(limits=Limits(cpu_seconds=1.0, wall_seconds=10.0)) as bench:
+        for task in track(load("basics", limit=arguments.limit), "Judging mutants", transient=True):
+            measured.append(measure(task, bench, mutant_limit=arguments.mutants, inputs=arguments.inputs))
     result = report(measured, time.perf_counter() - started)
     show(result)
     if arguments.limit is None:

@@ -11,6 +11,8 @@ et al. 2001, "Dynamically discovering likely program invariants"); inputs on whi
 from __future__ import annotations
 
 import ast
+import contextlib
+import copy
 import inspect
 import itertools
 import random
@@ -247,8 +249,6 @@ def more_checks(task: Task, *, count: int, seed: int = 0) -> list[Check]:
     if inspect.isclass(subject):
         scripts = _object_scripts(subject, name, calls, count, seed)
         return [ScriptCheck(code=script) for script in scripts]
-    if not calls[name]:
-        return []
     expected_errors = {
         node.type.id
         for check in task.checks
@@ -257,10 +257,12 @@ def more_checks(task: Task, *, count: int, seed: int = 0) -> list[Check]:
         if isinstance(node, ast.ExceptHandler) and isinstance(node.type, ast.Name)
     }
     checks: list[Check] = []
-    for args in arguments_like(calls[name], count=count, seed=seed):
+    for args in arguments_like(calls[name], count=count, seed=seed) if calls[name] else []:
         check = _check(subject, name, args, expected_errors)
         if check is not None:
             checks.append(check)
+    if not checks:  # a function of functions: vary the scripts that call it
+        checks += [ScriptCheck(code=script) for script in _varied_scripts(task, scope, count, seed)]
     return checks
 
 
@@ -352,3 +354,41 @@ def _object_script(subject: type, name: str, made: tuple, methods: dict[str, lis
         comparable = value is None or isinstance(value, bool | int | float | str | list | tuple | dict | set)
         lines.append(f"assert {call} == {write_literal(value)}" if comparable else call)
     return "\n".join(lines) + "\n"
+
+
+def _varied_scripts(task: Task, scope: dict[str, Any], count: int, seed: int) -> list[str]:
+    """The task's own scripts with other numbers, texts and lists in them, and what the reference then gives."""
+    rng = random.Random(seed)
+    trees = [ast.parse(check.code) for check in task.checks if isinstance(check, ScriptCheck)]
+    table: Table = defaultdict(list)
+    for tree in trees:
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant | ast.List):
+                with contextlib.suppress(ValueError):
+                    value = ast.literal_eval(node)
+                    _collect(value, (type(value).__name__,), table)
+
+    class Vary(ast.NodeTransformer):
+        def generic_visit(self, node: ast.AST) -> ast.AST:
+            if isinstance(node, ast.Constant | ast.List):
+                with contextlib.suppress(ValueError):
+                    value = ast.literal_eval(node)
+                    return ast.parse(repr(_vary(value, (type(value).__name__,), table, rng, 0.7)), mode="eval").body
+            return super().generic_visit(node)
+
+        visit_Constant = visit_List = generic_visit
+
+    scripts = []
+    for _ in range(count):
+        *before, last = copy.deepcopy(rng.choice(trees)).body
+        if not (isinstance(last, ast.Assert) and isinstance(last.test, ast.Compare)):
+            continue
+        code = [ast.unparse(Vary().visit(node)) for node in [*before, last.test.left]]
+        try:
+            names = dict(scope)
+            _timed(lambda code=code, names=names: exec("\n".join(code[:-1]), names))
+            value = _timed(lambda code=code, names=names: eval(code[-1], names))
+            scripts.append("\n".join([*code[:-1], f"assert {code[-1]} == {write_literal(value)}"]) + "\n")
+        except Exception:  # outside the domain of the reference
+            continue
+    return scripts
