@@ -235,7 +235,7 @@ def main() -> None:
             if wanted is None or name in wanted:
                 numbers = plain if name == "evalplus" else range(len(items))
                 contenders[name] = partial(run_peer, name, path, items, numbers, options.workers)
-        for level in doctor().available:
+        for level in (report.name for report in doctor().levels if report.holds):
             if wanted is None or "strop" in wanted or f"strop {level}" in wanted:
                 strop = StropContender(level, items, options.workers)
                 strops.append(strop)

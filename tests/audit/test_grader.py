@@ -104,20 +104,8 @@ print(json.dumps({
     assert {name: seen[name] for name in closed} == dict.fromkeys(closed, True)
     assert seen["tmp_open"]
     assert seen["purelib_open"]
-    assert set(seen["devices"]) <= {
-        "fd",
-        "full",
-        "null",
-        "random",
-        "shm",
-        "stderr",
-        "stdin",
-        "stdout",
-        "urandom",
-        "zero",
-    }
-    import sysconfig
-
+    harmless = "fd full null random shm stderr stdin stdout urandom zero"
+    assert set(seen["devices"]) <= set(harmless.split())
     assert not Path(sysconfig.get_path("purelib"), "strop_leak_probe").exists()
 
 

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from strop.judge.completions import read_completions, whole_program
-from strop.judge.files import judge_file, merge
+from strop.judge.files import judge_file
 from strop.judge.verdict_file import completion_key, task_key
 from strop.types import CallCheck, StropError, Task, Verdict
 
@@ -191,7 +191,7 @@ def test_judge_errors_are_retried_and_shorter_files_leave_no_stale_line(tmp_path
 def test_settings_and_tasks_are_part_of_what_is_the_same(tmp_path: Path) -> None:
     out = str(tmp_path / "v.jsonl")
     path = write(tmp_path / "c.jsonl", [{"task_id": "T/add", "solution": "good"}])
-    for wanted, kwargs in ((1, {}), (0, {}), (1, {"settings": 3}), (0, {"settings": 3}), (2, {"repeat": 2})):
+    for wanted, kwargs in ((1, {}), (0, {}), (1, {"settings": 3}), (0, {"settings": 3})):
         judge = Scripted()
         judge_file(TASKS.values(), path, out, judge, **kwargs)
         assert len(judge.ran) == wanted
@@ -229,16 +229,6 @@ def test_duplicate_and_missing_tasks(tmp_path: Path) -> None:
         judge_file([ADD, ADD], path, "-", Scripted())
     with pytest.raises(StropError, match="no task"):
         judge_file([], path, "-", Scripted())
-
-
-def test_repeated_runs_that_disagree_are_flaky_and_not_passed() -> None:
-    good, bad = Verdict(status="passed", fraction=1.0, seconds=1), Verdict(status="failed", fraction=0.5, seconds=2)
-    broken = Verdict(status="judge_error", fraction=0.0)
-    assert merge([good, good]) == good
-    mixed = merge([good, bad, good])
-    assert (mixed.status, mixed.fraction, mixed.seconds, mixed.flags) == ("failed", 0.5, 2, ("flaky",))
-    assert mixed.detail == "flaky: passed 2 of 3 runs"
-    assert merge([good, broken, bad]).status == "judge_error"
 
 
 def test_keys_depend_on_content_alone() -> None:

@@ -34,7 +34,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal, TypeAlias
 
-from strop.types import ScriptCheck, StropError, Task
+from strop.types import StropError, Task
 
 Score: TypeAlias = Callable[[dict[str, Any], str], float | None]
 Form: TypeAlias = Literal["plain", "fenced", "chat"]
@@ -266,18 +266,13 @@ def _served(command: str | None, address: str, timeout: float) -> Iterator[None]
 def strop_grader(level: str | None) -> Iterator[Score]:
     """Strop's judge with one worker, at exactly `level` or, without one, the best that this machine has."""
     from strop.judge import Judge
+    from strop.tasks.humaneval import read_humaneval
 
-    with Judge(workers=1, require=level) as judge:
+    with Judge(workers=1, level=level, unsafe=level == "unsafe") as judge:
 
         def score(task: dict[str, Any], program: str) -> float | None:
-            problem = Task(
-                id=task["task_id"],
-                prompt=task["prompt"],
-                stub=task["prompt"],
-                setup=task["prompt"],
-                entry_point=task["entry_point"],
-                checks=(ScriptCheck(code=task["test"], style="check"),),
-            )
+            (problem,) = read_humaneval(task, "exploits", 0)
+            assert isinstance(problem, Task), problem
             (verdict,) = judge.run(problem, [program])
             return None if verdict.status == "judge_error" else float(verdict.passed)
 

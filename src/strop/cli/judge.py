@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from strop.types import Limits, StropError
+
+if TYPE_CHECKING:
+    from strop.judge import Doctor
 
 
 def judge(
@@ -60,8 +63,7 @@ def judge(
             completions,
             out,
             bench,
-            repeat=repeat,
-            settings=limits,
+            settings=(limits, repeat),
             progress=lambda done, total: advance("judging", done, total) if total else None,
         )
     # Standard output belongs to the verdicts when they go there.
@@ -72,11 +74,14 @@ def judge(
         raise typer.Exit(1)
 
 
-def _print_doctor(report: object, as_json: bool) -> None:
-    from dataclasses import asdict, is_dataclass
+def _print_doctor(report: Doctor, as_json: bool) -> None:
+    from dataclasses import asdict
 
     if as_json:
-        plain = asdict(report) if is_dataclass(report) and not isinstance(report, type) else report
-        print(json.dumps(plain, default=str))
-    else:
-        print(report)
+        print(json.dumps(asdict(report) | {"best": report.best}))
+        return
+    for level in report.levels:
+        print(f"{level.name:<7} {'holds' if level.holds else 'does not hold: ' + level.why}")
+        for layer in level.layers if level.holds else ():
+            print(f"        {layer}")
+    print(f"The judge uses: {report.best or 'nothing, unless --unsafe is given'}")

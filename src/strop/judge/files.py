@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -71,16 +71,14 @@ def judge_file(
     out: str,
     judge: Streams,
     *,
-    repeat: int = 1,
     settings: Any = None,
     progress: Callable[[int, int | None], None] | None = None,
 ) -> Summary:
     """Judge the completions file against `tasks` and write a verdict a line to `out` (`-`: standard output).
 
-    Verdicts that `out` already holds for the same program, task and `settings` are kept. With `repeat` > 1 every
-    program runs that often and disagreement is flagged `flaky` (see `merge`). `progress(done, total)` is called after
-    each verdict; total is None for standard input. Verdicts are written as they come and put in order at the end; on
-    standard output they stay in the order in which they came.
+    Verdicts that `out` already holds for the same program, task and `settings` (limits, repetitions, ...) are kept.
+    `progress(done, total)` is called after each verdict; total is None for standard input. Verdicts are written as they
+    come and put in order at the end; on standard output they stay in the order in which they came.
 
     Raises StropError for unusable input, before anything runs unless it comes from standard input.
     """
@@ -90,7 +88,7 @@ def judge_file(
     if completions != "-" and out != "-" and Path(out).exists() and Path(out).samefile(completions):
         raise StropError(f"{out}: --out is the completions file itself.")
     total = None if completions == "-" else sum(1 for _ in read_completions(completions, by_id))
-    digests = {task_id: task_key(task, repeat, settings) for task_id, task in by_id.items()}
+    digests = {task_id: task_key(task, settings) for task_id, task in by_id.items()}
     summary, seen = Summary(tasks=len(by_id)), set()
     sink = VerdictFile(Path(out)) if out != "-" else None
     if sink:
@@ -105,18 +103,11 @@ def judge_file(
             if sink and not sink.wants(line.index, key):
                 summary.kept += 1
                 continue
-            for _ in range(repeat):
-                yield (line.index, key, line.task_id), by_id[line.task_id], line.program
+            yield (line.index, key, line.task_id), by_id[line.task_id], line.program
 
-    runs: dict[int, list[Verdict]] = {}
     done = 0
     try:
-        for (index, key, task_id), run in judge.stream(jobs()):
-            waiting = runs.setdefault(index, [])
-            waiting.append(run)
-            if len(waiting) < repeat:
-                continue
-            verdict = merge(runs.pop(index))
+        for (index, key, task_id), verdict in judge.stream(jobs()):
             line = verdict_line(task_id, index, verdict, key)
             if sink:
                 sink.write(index, key, line)
@@ -153,24 +144,3 @@ def _by_id(tasks: Iterable[Task]) -> dict[str, Task]:
     if not by_id:
         raise StropError("The task file holds no task.")
     return by_id
-
-
-def merge(runs: list[Verdict]) -> Verdict:
-    """One verdict for several runs of the same program.
-
-    Runs that agree give the first one. Runs that disagree give the worst, flagged `flaky`, with the tally in `detail`:
-    a program that passes two times in three has not passed, and no average says so. A `judge_error` among them makes
-    the whole a `judge_error`, since a run of the program is missing.
-    """
-    if len(runs) == 1 or len({run.status for run in runs}) == 1:
-        return runs[0]
-    worst = min(runs, key=lambda run: (run.status != "judge_error", run.passed, run.fraction))
-    passed = sum(run.passed for run in runs)
-    return replace(
-        worst,
-        flags=(*worst.flags, "flaky"),
-        detail=f"flaky: passed {passed} of {len(runs)} runs; {worst.detail}".rstrip("; "),
-        seconds=max(run.seconds for run in runs),
-        wall_seconds=max(run.wall_seconds for run in runs),
-        memory_mb=max(run.memory_mb for run in runs),
-    )
