@@ -55,7 +55,7 @@ def test_everything_comes_back_equal_after_reopening(run):
 wild = st.text(st.characters(codec=None), max_size=30)
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=wild, code=wild, ids=st.none() | st.lists(st.integers(-(2**63), 2**63 - 1)).map(tuple),
        logprobs=st.none() | st.lists(st.floats(allow_nan=False)).map(tuple), seconds=st.floats(0, 1e9))  # fmt: skip
 def test_any_text_and_numbers_survive(run, text, code, ids, logprobs, seconds):

@@ -12,7 +12,7 @@ from run_nouns import CONFIG, sample, verdict
 from strop.run import Run
 from strop.types import Spent
 
-ITEMS, BATCH = 60, 3
+ITEMS, BATCH = 30, 3
 
 
 def work(path, acknowledge):
@@ -62,7 +62,7 @@ def contents(path):
         return run.samples(stage), run.verdicts(stage), run.metrics(), run.charges(), run.spent(), run.stages()
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)])
 def test_killed_at_random_moments(tmp_path, seed):
     whole = tmp_path / "whole"
     began = time.monotonic()
@@ -71,7 +71,7 @@ def test_killed_at_random_moments(tmp_path, seed):
 
     path, rng = tmp_path / "killed", random.Random(seed)
     acknowledged = kills = 0
-    for _ in range(25):
+    for _ in range(15):
         pid, reader = start(path)
         time.sleep(rng.random() ** 2 * duration / 3)  # often early: creation, the schema and opening are hit as well
         os.kill(pid, signal.SIGKILL)
@@ -86,7 +86,7 @@ def test_killed_at_random_moments(tmp_path, seed):
             assert spent.sampled_tokens == len(charges) * 7
         else:
             assert acknowledged == 0
-    assert kills >= 5
+    assert kills >= 4
     _, status = end(*start(path))
     assert status == 0
     assert contents(path) == contents(whole)
