@@ -117,6 +117,7 @@ def _shortened(value: Any, depth: int = 0) -> Any:
         return value[: EXCERPT + 1]
     if type(value) is int and value.bit_length() > 4096:
         return f"integer of {value.bit_length()} bits"
-    if type(value) in (list, tuple) and depth < 4:
-        return type(value)(_shortened(part, depth + 1) for part in value[: EXCERPT // 2])
+    if isinstance(value, list | tuple) and depth < 4:
+        parts = [_shortened(part, depth + 1) for part in value[: EXCERPT // 2]]
+        return parts if type(value) is list else tuple(parts)
     return value

@@ -122,7 +122,11 @@ class Judge:
         """`stream` for asyncio."""
         loop = asyncio.get_running_loop()
         results: asyncio.Queue[Any] = asyncio.Queue()
-        call = self._call(lambda item: loop.call_soon_threadsafe(results.put_nowait, item), checks)
+
+        def deliver(item: Any) -> None:
+            loop.call_soon_threadsafe(results.put_nowait, item)
+
+        call = self._call(deliver, checks)
         source, waiting = iter(jobs), 0
         try:
             while True:

@@ -17,7 +17,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from strop.judge import codec
 from strop.judge.sandbox import layout
@@ -205,7 +205,8 @@ class Session:
                 return reply
             if self.on_callback is None or len(reply) != 4 or type(reply[1]) is not int:
                 self._bad_frame("an unexpected call")
-            self.send(self.on_callback(*reply[1:]))
+            else:
+                self.send(self.on_callback(*reply[1:]))
 
     def _receive(self) -> list:
         data = self._buffer
@@ -284,11 +285,11 @@ class Session:
 
     # ---- ending
 
-    def _bad_frame(self, text: str) -> None:
+    def _bad_frame(self, text: str) -> NoReturn:
         self.flags.add("bad_frame")
         self._end(Ended("bad_frame", text))
 
-    def _end(self, ended: Ended) -> None:
+    def _end(self, ended: Ended) -> NoReturn:
         self.ended = ended
         raise ended
 

@@ -144,14 +144,14 @@ class Worker:
                     _, number, task, program, which, self.grace = message
                     self.send({"job": number, **self.judge(self.tasks[task], program, which)})
 
-    def judge(self, prepared: Any, program: str, which: str) -> dict[str, Any]:
+    def judge(self, prepared: Any, program: str, which: Any) -> dict[str, Any]:
         runs = [self._once(prepared, program, which, seed) for seed in range(self.config["repeat"])]
         worst = next((run for run in runs if run["status"] != "passed"), runs[0])
         if any(run["status"] != runs[0]["status"] or run["fraction"] != runs[0]["fraction"] for run in runs):
             worst["flags"].append("flaky")
         return worst
 
-    def _once(self, prepared: Any, program: str, which: str, seed: int) -> dict[str, Any]:
+    def _once(self, prepared: Any, program: str, which: Any, seed: int) -> dict[str, Any]:
         self.seed = seed
         # The worker's own CPU time on one program: enough for any check, too little for a trap in the values.
         allowance = self.bounds(prepared.task).cpu_seconds

@@ -209,9 +209,9 @@ class Candidate:
             return ["m", path]
         values = self.decode(args)
         result = function(*values, **self.decode(kwargs))
-        if isinstance(function, type) and not isinstance(result, BaseException):
-            if type(result).__module__ == self.space.get("__name__"):
-                return ["v", self.handle(result)]
+        own = type(result).__module__ == self.space.get("__name__")
+        if own and isinstance(function, type) and not isinstance(result, BaseException):
+            return ["v", self.handle(result)]
         if result is None:
             changed = [
                 [index, tree]

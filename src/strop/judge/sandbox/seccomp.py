@@ -130,7 +130,7 @@ def build() -> bytes:
         + _return(ALLOW)
         + _return(EPERM),
     }
-    leaves: dict[int, bytes] = {}
+    leaves: dict[int | None, bytes] = {}
     for table, outcome in ((_ALLOWED, ALLOW), (_FATAL, KILL), (_ABSENT, ENOSYS)):
         leaves |= {numbers[column]: _return(outcome) for numbers in table.values() if numbers[column] is not None}
     leaves |= special

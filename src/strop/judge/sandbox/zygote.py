@@ -107,16 +107,7 @@ class Zygote:
                 os.close(fds[0])
                 worker.send(b"P" + struct.pack("<i", child))
             elif message in (b"K", b"D"):
-                pid = 0
-                if message == b"D":  # its own way of dying is evidence, so do not hurry it
-                    for _ in range(50):
-                        pid, status, usage = os.wait4(child, os.WNOHANG)
-                        if pid:
-                            break
-                        time.sleep(0.001)
-                if not pid:
-                    os.kill(child, signal.SIGKILL)
-                    _, status, usage = os.wait4(child, 0)
+                status, usage = _reap(child, gently=message == b"D")
                 worker.send(WAITED.pack(b"W", status, usage.ru_utime + usage.ru_stime, usage.ru_maxrss))
 
     def _become_candidate(self, fd: int, request: tuple) -> None:
@@ -142,6 +133,17 @@ class Zygote:
             run_candidate(CANDIDATE_FD)
         finally:
             os._exit(70)
+
+
+def _reap(child: int, gently: bool) -> tuple[int, resource.struct_rusage]:
+    """Make sure that the child is dead; how it ended and what it used. Its own way of dying is evidence."""
+    for _ in range(50 if gently else 0):
+        pid, status, usage = os.wait4(child, os.WNOHANG)
+        if pid:
+            return status, usage
+        time.sleep(0.001)
+    os.kill(child, signal.SIGKILL)
+    return os.wait4(child, 0)[1:]
 
 
 def set_limits(cpu: float, memory: int, output: int) -> None:
