@@ -18,6 +18,9 @@ from strop.judge.completions import excerpt, read_completions
 from strop.judge.verdict_file import VerdictFile, completion_key, task_key, verdict_line
 from strop.types import Status, StropError, Task, Verdict
 
+LANGUAGES = ("python",)
+"""Languages that the judge runs. Anything else is refused before it starts, not judged as if it were Python."""
+
 
 class Streams(Protocol):
     """What `judge_file` needs of a judge."""
@@ -140,6 +143,9 @@ def _by_id(tasks: Iterable[Task]) -> dict[str, Task]:
     for task in tasks:
         if task.id in by_id:
             raise StropError(f"Field `task_id`: {excerpt(task.id)} names two tasks of the task file.")
+        if task.language not in LANGUAGES:
+            known = ", ".join(LANGUAGES)
+            raise StropError(f"Task {excerpt(task.id)}, field `language`: {task.language!r} is not one of {known}.")
         by_id[task.id] = task
     if not by_id:
         raise StropError("The task file holds no task.")
