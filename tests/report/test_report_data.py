@@ -72,7 +72,7 @@ def test_headline_is_what_the_statistics_say_of_the_stored_verdicts(improved: tu
         assert (found["value"], found["low"], found["high"], found["p"], found["detectable"]) == pytest.approx(
             (change.value, change.low, change.high, change.p, change.detectable)
         )
-        assert found["words"].lower() == change.words().lower()
+        assert found["words"].replace("−", "-").lower() == change.words().lower()
         assert [row["label"] for row in split["rows"]] == ["before", "round 1", "round 2"]
         for row in split["rows"]:
             mean = sum(rates[row["stage"]][task_id] for task_id in ids) / len(ids)

@@ -10,15 +10,13 @@ in a note.
 
 from __future__ import annotations
 
-import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from strop.report import programs, rates
+from strop.report import programs, rates, training
 from strop.report.rates import Counts
-from strop.types import Sample, Spent, StropError
+from strop.types import Sample, StropError
 
 if TYPE_CHECKING:
     from strop.run import Run
@@ -40,10 +38,6 @@ STATUS_ORDER = tuple(STATUS_WORDS)
 SPLIT_LABELS = {"held-out-near": "Held-out near", "held-out-far": "Held-out far", "train": "Practice tasks"}
 """Known splits in the order they are shown; other splits follow under their own names."""
 
-HIDDEN_METRICS = ("epoch", "second", "runtime", "flos", "time", "num_tokens")
-"""Parts of metric names that are no learning curve; trainers log clock times under some of them."""
-MOST_CURVES = 9
-
 
 def collect(run: Run) -> dict[str, Any]:
     """The data for a report on an `eval` or `improve` run, complete or not. Raises StropError when there is none."""
@@ -52,7 +46,7 @@ def collect(run: Run) -> dict[str, Any]:
     wanted = ("eval",) if kind == "eval" else ("before", "after-")
     measured = [stage for stage in stages if stage.startswith(wanted) and run.samples(stage)]
     if kind == "improve":
-        measured.sort(key=_round)
+        measured.sort(key=training.round_of)
     if not measured:
         raise StropError(f"The run in {run.path} holds no measured samples yet, so there is nothing to report.")
     drawn = {stage: (run.samples(stage), run.verdicts(stage)) for stage in measured}
@@ -65,8 +59,8 @@ def collect(run: Run) -> dict[str, Any]:
     records = run.result("tasks") or {}
     data = {"schema": SCHEMA, "kind": kind, **_manifest(run.manifest), "stages": stages}
     data["statuses"] = [_status_row(stage, _label(stage, measured), pair) for stage, pair in drawn.items()]
-    data["spent"] = [_spent(stage, run.spent(stage)) for stage in stages]
-    data["spent_total"] = _spent("total", run.spent())
+    data["spent"] = [training.spent_row(stage, run.spent(stage)) for stage in stages]
+    data["spent_total"] = training.spent_row("total", run.spent())
     data["notes"] = _notes(data["statuses"], records)
     fill = _evaluation if kind == "eval" else _improvement
     return data | fill(run, drawn, counts, records)
@@ -199,10 +193,10 @@ def _improvement(run: Run, drawn: Drawn, counts: dict[str, Counts], records: Rec
         "division": run.result("division"),
         "tasks": tasks,
         "tags": tags,
-        "practice": [_practice(run, stage) for stage in run.stages() if stage.startswith("practice-")],
-        "curves": _curves(run.metrics()),
-        "guards": _guards(run, sorted(guards, key=_round)),
-        "progress": _progress(run, stages, splits),
+        "practice": [training.practice(run, stage) for stage in run.stages() if stage.startswith("practice-")],
+        "curves": training.curves(run.metrics()),
+        "guards": training.guards(run, sorted(guards, key=training.round_of)),
+        "progress": training.progress(run, stages, splits),
         "pairs": programs.pairs(tasks, drawn[first], drawn[last]) if last else [],
     }
 
@@ -237,73 +231,6 @@ def _tag_rows(split: str, old: Counts, new: Counts, records: Records) -> list[di
     return sorted(rows, key=lambda row: (-(row["difference"] or {"value": 0})["value"], row["tag"]))
 
 
-def _practice(run: Run, stage: str) -> dict[str, Any]:
-    samples, verdicts = run.samples(stage), run.verdicts(stage)
-    part = rates.count(samples, verdicts)
-    learned = run.result(f"train-{_round(stage)}-data")
-    return {
-        "label": f"round {_round(stage)}",
-        "tasks": len({sample.task_id for sample in samples}),
-        "samples": len(samples),
-        "judged": sum(judged for _, judged in part.values()),
-        "passed": sum(passed for passed, _ in part.values()),
-        "solved": sum(passed > 0 for passed, _ in part.values()),
-        "learned": None if learned is None else len(learned),
-    }
-
-
-def _curves(metrics: Iterable[tuple[str, int, str, float]]) -> list[dict[str, Any]]:
-    """Learning curves by metric, a series a training stage; the loss first, the rest by name."""
-    found: dict[str, dict[str, list[list[float]]]] = defaultdict(lambda: defaultdict(list))
-    for stage, step, name, value in metrics:
-        if not any(part in name for part in HIDDEN_METRICS) and math.isfinite(value):
-            found[name][stage].append([step, value])
-    curves = []
-    for name in sorted(found, key=lambda name: (name != "loss", name)):
-        series = [
-            {"stage": stage, "label": f"round {_round(stage)}", "points": sorted(found[name][stage])}
-            for stage in sorted(found[name], key=_round)
-            if len(found[name][stage]) > 1
-        ]
-        if series:
-            curves.append({"name": name, "label": name.replace("_", " ").replace("/", ", "), "series": series})
-    return curves[:MOST_CURVES]
-
-
-def _guards(run: Run, stages: Sequence[str]) -> list[dict[str, Any]]:
-    """What training must not break, first measurement against last: a HumanEval slice and a fixed text."""
-    if not stages:
-        return []
-    (first, last), rows = (stages[0], stages[-1]), []
-    old, new = (rates.count(run.samples(stage), run.verdicts(stage)) for stage in (first, last))
-    texts = [(run.result(stage) or {}).get("perplexity") for stage in (first, last)]
-    if old:
-        shown = [f"{sum(p for p, _ in part.values())} of {sum(n for _, n in part.values())}" for part in (old, new)]
-        change = rates.difference(old, new) if last != first else None
-        rows.append({"guard": "humaneval", "label": "HumanEval slice, greedy, passed", "before": shown[0]})
-        rows[-1] |= {"after": shown[1] if last != first else None, "difference": change, "change": None}
-    if texts[0] is not None:
-        row = {"guard": "perplexity", "label": "Perplexity of a fixed text, per token (lower is better)"}
-        row |= {"before": f"{texts[0]:.2f}", "after": None, "difference": None, "change": None}
-        if last != first and texts[1] is not None:
-            row |= {"after": f"{texts[1]:.2f}", "change": f"{100 * (texts[1] / texts[0] - 1):+.1f} %".replace("-", "−")}
-        rows.append(row)
-    return rows
-
-
-def _progress(run: Run, stages: Sequence[str], splits: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Each measurement with what practice and training had cost by then; measuring itself is not counted."""
-    spent, points = Spent(), []
-    for stage in stages:
-        if stage != "before":
-            spent = spent + run.spent(f"practice-{_round(stage)}") + run.spent(f"train-{_round(stage)}")
-        estimates = {
-            split["split"]: row["estimate"] for split in splits for row in split["rows"] if row["stage"] == stage
-        }
-        points.append({**_spent(stage, spent), "splits": estimates})
-    return points
-
-
 # ---- shared ------------------------------------------------------------------------------------
 
 
@@ -323,12 +250,6 @@ def _manifest(manifest: Mapping[str, Any]) -> dict[str, Any]:
         "versions": manifest.get("versions", {}),
         "machine": manifest.get("machine", {}),
     }
-
-
-def _round(stage: str) -> int:
-    """Number at the end of a stage's name; 0 for `before`."""
-    tail = stage.rpartition("-")[2]
-    return int(tail) if tail.isdigit() else 0
 
 
 def _sign(value: float) -> int:
@@ -376,7 +297,7 @@ def _size_words(size: tuple[int, int]) -> str:
 def _label(stage: str, measured: Sequence[str]) -> str:
     """A measured stage in words: `before`, `after`, `round 2`, or the name of the protocol."""
     if stage.startswith("after-"):
-        return "after" if len(measured) == 2 else f"round {_round(stage)}"
+        return "after" if len(measured) == 2 else f"round {training.round_of(stage)}"
     return stage.removeprefix("eval-")
 
 
@@ -394,10 +315,6 @@ def _status_row(stage: str, label: str, drawn: tuple[Sequence[Sample], programs.
         "flags": dict(sorted(Counter(flag for verdict in verdicts.values() for flag in verdict.flags).items())),
         "forgeable": sum(verdict.forgeable for verdict in verdicts.values()),
     }
-
-
-def _spent(stage: str, spent: Spent) -> dict[str, Any]:
-    return {"stage": stage, "label": stage, **asdict(spent)}
 
 
 def _notes(statuses: Sequence[Mapping[str, Any]], records: Records) -> list[str]:

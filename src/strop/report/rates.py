@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
@@ -63,7 +64,7 @@ def difference(before: Counts, after: Counts) -> dict[str, Any] | None:
         return None
     found = stats.compare([of(before[task_id]) for task_id in shared], [of(after[task_id]) for task_id in shared])
     single = found.n == 1
-    words = found.words()
+    words = re.sub(r"-(?=\d)", "−", found.words())
     return {
         "value": found.value,
         "low": None if single else found.low,
@@ -93,7 +94,7 @@ def improve_words(label: str, change: Mapping[str, Any] | None) -> str:
     low, high = points(change["low"]), points(change["high"])
     figures = f"{points(change['value'])} points (95 % interval {low} to {high})"
     return {
-        "higher": f"{label}: better by {figures}.",
+        "higher": f"{label}: better, {figures}.",
         "lower": f"{label}: worse, {figures}.",
         "borderline": f"{label}: {figures}; interval and test disagree, so nothing is concluded.",
         "not distinguishable": f"{label}: {figures}, which chance alone could give.",
