@@ -217,7 +217,7 @@ def test_the_test_rejects_a_true_null_at_most_5_percent_and_finds_the_detectable
         null += sign_flip_p(same - before) < 0.05
         spread.append((same - before).std(ddof=1))
         gain = minimum_detectable_difference(spread[-1], tasks)
-        found += sign_flip_p(np.round((same - before + gain) * 1000) / 1000) < 0.05
+        found += sign_flip_p(np.round((same - before + gain) * 200) / 200) < 0.05
     assert null / rounds <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / rounds)
     assert abs(found / rounds - 0.8) < 0.1
 
