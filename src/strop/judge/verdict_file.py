@@ -127,22 +127,24 @@ class VerdictFile:
             return
         self._stream.flush()
         self._stream.seek(0)
-        places: dict[int, tuple[int, int]] = {}
-        at = lines = 0
+        starts, lengths = array("Q"), array("Q")  # where the newest good line of each index is
+        at, last, tidy = 0, -1, True
         for raw in self._stream:
             row = _verdict_row(raw)
-            if row is not None:
-                index, key, _ = row
-                wanted = _get(self.want, index)
-                if wanted == key or (wanted == 0 and not complete):
-                    places[index] = (at, len(raw))
-            at, lines = at + len(raw), lines + 1
-        order = sorted(places)
-        if len(places) < lines or list(places) != order:
+            index, key = row[:2] if row else (0, 0)
+            wanted = _get(self.want, index)
+            if row and (wanted == key or (wanted == 0 and not complete)):
+                _put(starts, index, at)
+                _put(lengths, index, len(raw))
+                tidy = tidy and index > last
+                last = index
+            else:
+                tidy = False
+            at += len(raw)
+        if not tidy:
             fresh = self.path.with_name(f".{self.path.name}.{os.getpid()}")
             with open(fresh, "wb") as out:
-                for index in order:
-                    start, length = places[index]
+                for start, length in zip(starts, lengths):
                     self._stream.seek(start)
                     out.write(self._stream.read(length))
                 out.flush()
