@@ -6,10 +6,23 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
+from strop.models.prompts import prompt_text, prompt_token_ids
 from strop.models.spec import FORMS, ModelSpec, parse_spec
 from strop.types import Completion, Prompt, Request, SamplingParams, StropError
 
-__all__ = ["FORMS", "Model", "ModelSpec", "Score", "load", "load_for_training", "parse_spec", "save_adapter"]
+__all__ = [
+    "FORMS",
+    "Model",
+    "ModelSpec",
+    "Score",
+    "load",
+    "load_for_training",
+    "parse_spec",
+    "prompt_text",
+    "prompt_token_ids",
+    "record_base",
+    "save_adapter",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +68,15 @@ def load(
     """The model that a model argument names (`strop.models.FORMS`).
 
     `dtype` (default float32) and `threads` (default: torch's choice) are for local models. Further keywords are
-    fields of `strop.models.endpoint.EndpointOptions`. Raises StropError when the model cannot be had.
+    fields of `strop.models.transport.EndpointOptions`. Raises StropError when the model cannot be had.
     """
     parsed = parse_spec(spec)
     if parsed.kind == "openai":
-        raise StropError("Endpoints are not built yet.")
+        if dtype is not None or threads is not None:
+            raise StropError(f"{spec} is an endpoint: dtype and threads are options of local models.")
+        from strop.models.endpoint import load_endpoint
+
+        return load_endpoint(spec, parsed, batch_size, endpoint)
     if endpoint:
         raise StropError(f"{', '.join(sorted(endpoint))}: options of endpoints, and {spec} is a local model.")
     from strop.models.local import load_local
@@ -79,3 +96,10 @@ def save_adapter(model: Any, folder: Any, *, base: str, tokenizer: Any = None) -
     from strop.models import weights
 
     return weights.save_adapter(model, folder, base=base, tokenizer=tokenizer)
+
+
+def record_base(folder: Any, base: str) -> None:
+    """Note in a saved adapter's folder which model it was trained on; see `strop.models.weights.record_base`."""
+    from strop.models import weights
+
+    weights.record_base(folder, base)

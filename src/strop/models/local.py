@@ -10,12 +10,16 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
-from strop.models import Score
+from strop.models import Score, grouped
 from strop.models.draw import UniformStream, check_params, draw
+from strop.models.grouped import GroupedEngine
+from strop.models.packed import PackedLinears
+from strop.models.padded import PaddedEngine
+from strop.models.prompts import prompt_token_ids
 from strop.models.spec import parse_spec
-from strop.models.stops import StopStrings
+from strop.models.stops import StopStrings, cut_at_stop
 from strop.models.weights import load_weights
 from strop.types import Completion, FinishReason, Prompt, Request, SamplingParams, Spent, StropError, content_hash
 
@@ -46,6 +50,10 @@ class _Row:
     seconds: float = 0.0
 
 
+_Group: TypeAlias = tuple[tuple[int, ...], deque[_Row]]
+"""A prompt's token ids, and its rows that are still to be started."""
+
+
 class LocalModel:
     """A transformers causal language model and its tokenizer as a `strop.models.Model`.
 
@@ -56,47 +64,20 @@ class LocalModel:
     def __init__(
         self, model: Any, tokenizer: Any, *, name: str, fingerprint: str, batch_size: int | None = None
     ) -> None:
-        from strop.models.padded import PaddedEngine
-
         self.name, self.fingerprint = name, fingerprint
         self.batch_size = batch_size or DEFAULT_BATCH_SIZE
         self.chat = bool(getattr(tokenizer, "chat_template", None))
         self.model, self.tokenizer = model, tokenizer
         self._ends = _end_tokens(model, tokenizer)
         self._context = int(getattr(model.config, "max_position_embeddings", 0) or 1 << 30)
-        self._engine_class = PaddedEngine
+        self.engine = "grouped" if grouped.supports(model) else "padded"
+        self._packed = PackedLinears(model) if self.engine == "grouped" and PackedLinears.available(model) else None
 
     # ---- prompts -------------------------------------------------------------------------------
 
     def encode(self, prompt: Prompt) -> tuple[int, ...]:
-        """Token ids of a prompt. Messages go through the tokenizer's chat template; a last assistant message stays open.
-
-        Raises StropError for messages without a template, and for an empty prompt.
-        """
-        if isinstance(prompt, str):
-            ids = self.tokenizer(prompt).input_ids
-            if not ids:
-                start = self.tokenizer.bos_token_id
-                if start is None:
-                    raise StropError(
-                        f"{self.name}: an empty prompt, and the tokenizer has no start token to begin with."
-                    )
-                ids = [start]
-            return tuple(ids)
-        if not self.chat:
-            raise StropError(
-                f"{self.name}: its tokenizer has no chat template, so it cannot answer messages. "
-                "Use a completion protocol, or a model tuned for chat."
-            )
-        messages = [{"role": message.role, "content": message.content} for message in prompt]
-        goes_on = bool(messages) and messages[-1]["role"] == "assistant"
-        try:
-            text = self.tokenizer.apply_chat_template(
-                messages, tokenize=False, add_generation_prompt=not goes_on, continue_final_message=goes_on
-            )
-        except Exception as error:
-            raise StropError(f"{self.name}: its chat template refuses these messages: {error}") from error
-        return tuple(self.tokenizer(text, add_special_tokens=False).input_ids)
+        """Token ids of a prompt; see `prompt_token_ids`."""
+        return tuple(prompt_token_ids(self.tokenizer, prompt))
 
     def decode(self, tokens: Sequence[int]) -> str:
         return self.tokenizer.decode(list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False)
@@ -114,11 +95,11 @@ class LocalModel:
         check_params(params)
         stops = StopStrings(params.stop, self.decode)
         waiting = self._grouped(requests, params)
-        engine = self._engine_class(self.model)
+        engine = self._new_engine()
         rows: list[_Row] = []
         while waiting or rows:
             started = time.perf_counter()
-            with torch.inference_mode():
+            with torch.inference_mode(), engine.running():
                 logits = [engine.step([row.tokens[-1] for row in rows])] if rows else []
                 while waiting and len(rows) < self.batch_size:
                     prompt, group = waiting[0]
@@ -138,11 +119,14 @@ class LocalModel:
                     finished[number] = reason
             if finished:
                 for number, reason in finished.items():
-                    yield rows[number].position, self._completion(rows[number], reason, stops)
+                    yield rows[number].position, self._completion(rows[number], reason, params.stop)
                 alive = [number for number in range(len(rows)) if number not in finished]
                 rows = [rows[number] for number in alive]
                 with torch.inference_mode():
                     engine.keep(alive)
+
+    def _new_engine(self) -> GroupedEngine | PaddedEngine:
+        return GroupedEngine(self.model, self._packed) if self.engine == "grouped" else PaddedEngine(self.model)
 
     def _grouped(
         self, requests: Sequence[Request], params: SamplingParams
@@ -172,13 +156,13 @@ class LocalModel:
             return "stop_string"
         return "length" if len(row.tokens) >= row.limit else None
 
-    def _completion(self, row: _Row, reason: FinishReason, stops: StopStrings) -> Completion:
+    def _completion(self, row: _Row, reason: FinishReason, stop: Sequence[str]) -> Completion:
         text = self.decode(row.tokens[:-1] if reason == "stop" else row.tokens)
         spent = Spent(
             prompt_tokens=row.prompt_tokens, sampled_tokens=len(row.tokens), model_calls=1, seconds=row.seconds
         )
         return Completion(
-            text=stops.cut(text) if reason == "stop_string" else text,
+            text=cut_at_stop(text, stop) if reason == "stop_string" else text,
             finish_reason=reason,
             spent=spent,
             token_ids=tuple(row.tokens),
@@ -233,7 +217,7 @@ class LocalModel:
 
     def close(self) -> None:
         """Drop the weights; the object cannot be used afterwards."""
-        self.model = None
+        del self.model
 
 
 def _chunks_of_tokens(order: list[int], lengths: list[int], most: int = 4096) -> Iterator[list[int]]:
@@ -251,6 +235,5 @@ def _chunks_of_tokens(order: list[int], lengths: list[int], most: int = 4096) ->
 def _end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
     """Tokens that end a completion: those of the model's generation settings, and the tokenizer's end token."""
     configured = getattr(model.generation_config, "eos_token_id", None)
-    ends = set(configured if isinstance(configured, list) else [configured])
-    ends.add(tokenizer.eos_token_id)
-    return frozenset(ends - {None})
+    ends = [*(configured if isinstance(configured, list) else [configured]), tokenizer.eos_token_id]
+    return frozenset(end for end in ends if end is not None)

@@ -5,7 +5,8 @@ Rows of different length share one cache, padded on the left. It serves every at
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from strop.types import StropError
@@ -24,6 +25,11 @@ class PaddedEngine:
         self._model = model
         self._cache: Any = None
         self._mask: Any = None  # [rows, length], 1 where the cache holds a token of that row
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        """Everything that calls the model happens inside."""
+        yield
 
     @property
     def rows(self) -> int:

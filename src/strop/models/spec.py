@@ -76,3 +76,8 @@ def _split_adapter(text: str) -> tuple[str, Path | None]:
     if not folder:
         raise StropError(f"Model {text!r}: the adapter folder after '+' is missing.")
     return base, Path(folder).expanduser()
+
+
+def is_local(text: str) -> bool:
+    """Whether the weights are in this process: such a model can be trained, and can go on from begun replies."""
+    return parse_spec(text).kind != "openai"

@@ -7,6 +7,12 @@ from collections.abc import Callable, Sequence
 Decode = Callable[[Sequence[int]], str]
 
 
+def cut_at_stop(text: str, stop: Sequence[str]) -> str:
+    """`text` up to its first stop string."""
+    places = [place for one in stop if (place := text.find(one)) >= 0]
+    return text[: min(places)] if places else text
+
+
 class StopStrings:
     """Looks for any of `stop` at the end of a growing list of tokens.
 
@@ -25,11 +31,6 @@ class StopStrings:
         if not self._stop or not self._has(self._decode(tokens[-self._window :])):
             return False
         return len(tokens) <= self._window or self._has(self._decode(tokens))
-
-    def cut(self, text: str) -> str:
-        """`text` up to its first stop string."""
-        places = [place for stop in self._stop if (place := text.find(stop)) >= 0]
-        return text[: min(places)] if places else text
 
     def _has(self, text: str) -> bool:
         return any(stop in text for stop in self._stop)

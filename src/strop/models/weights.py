@@ -84,24 +84,28 @@ def load_for_training(spec: str) -> tuple[Any, Any]:
 
 
 def save_adapter(model: Any, folder: str | Path, *, base: str, tokenizer: Any = None) -> Path:
-    """Write a peft model's adapter with a note of the base model it belongs to; `base` is the base's model argument.
-
-    `BASE+FOLDER` loads it again, and refuses it on any other base.
-    """
+    """Write a peft model's adapter, and with it which base model it belongs to; see `record_base`."""
     folder = Path(folder)
-    spec = parse_spec(base)
     folder.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(str(folder), safe_serialization=True)
     if tokenizer is not None:
         tokenizer.save_pretrained(str(folder))
-    # peft records the path the base was loaded from, which means nothing on another machine.
+    record_base(folder, base)
+    return folder
+
+
+def record_base(folder: str | Path, base: str) -> None:
+    """Note in a saved adapter's folder which model (argument `base`) it was trained on.
+
+    `BASE+FOLDER` then refuses any other base. peft's own note, a path on this machine, is replaced by the argument.
+    """
+    folder, spec = Path(folder), parse_spec(base)
     config_path = folder / "adapter_config.json"
     config = json.loads(config_path.read_text())
     config["base_model_name_or_path"] = spec.base
     config_path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
     note = {"base": spec.base, "base_fingerprint": fingerprint_of(spec, with_adapter=False)}
     (folder / ADAPTER_FILE).write_text(json.dumps(note, indent=2) + "\n")
-    return folder
 
 
 def fingerprint_of(spec: ModelSpec, *, with_adapter: bool = True) -> str:
