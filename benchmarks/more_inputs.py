@@ -26,6 +26,8 @@ from strop.types import CallCheck, Check, ScriptCheck, Task
 
 CALL_SECONDS = 0.3
 """A reference that needs longer than this for an input is outside its domain (an endless loop, mostly)."""
+EVIDENCE = 5
+"""How many observed values must agree before something looks like a precondition."""
 LETTERS = "abcxyzABXYZ"
 
 Path = tuple[str | int, ...]
@@ -113,7 +115,9 @@ _FACTS: list[Callable[[Any], bool]] = [
 
 
 def _facts(values: list[Any]) -> list[Callable[[Any], bool]]:
-    """The conditions that hold for all of `values`."""
+    """The conditions that hold for all of `values`; none if there are too few to tell."""
+    if len(values) < EVIDENCE:
+        return []
     facts = [fact for fact in _FACTS if all(map(fact, values))]
     if all(isinstance(value, str) for value in values):
         once = "".join(c for c in values[0] if all(value.count(c) == 1 for value in values))
@@ -140,6 +144,8 @@ def _holds(fact: Callable[[Any, Any], bool], a: Any, b: Any) -> bool:
 
 
 def _pair_facts(observed: Sequence[tuple]) -> list[tuple[int, int, Callable[[Any, Any], bool]]]:
+    if len(observed) < EVIDENCE:
+        return []
     width = min(map(len, observed))
     return [
         (i, j, fact)
