@@ -59,6 +59,7 @@ def eval(
     from strop.cli.progress import progress
     from strop.evals.evaluate import EvalSettings, evaluate
     from strop.judge import Judge
+    from strop.models.spec import is_local
     from strop.run import Run
     from strop.tasks import protocols
     from strop.types import StropError
@@ -75,17 +76,17 @@ def eval(
         _show_plan(settings, len(chosen), sum(len(task.prompt) for task in chosen))
         return
     config = asdict(settings)
-    folder = run_folder("eval", out, config, fresh)
+    folder = run_folder("eval", out, config)
     with closing(models.load(model)) as loaded, Judge(workers=workers, require=require_isolation) as judge:
         inputs = {
             "model_fingerprint": loaded.fingerprint,
             "task_set_hash": task_sets.task_set_hash(chosen),
         }
-        under = protocols.comparable(chat=loaded.chat) if protocol == "all" else [
-            protocols.choose(protocol, chat=loaded.chat)
+        under = protocols.comparable(chat=loaded.chat, local=is_local(model)) if protocol == "all" else [
+            protocols.choose(protocol, chat=loaded.chat, local=is_local(model))
         ]  # fmt: skip
         config["protocol"] = [each.name for each in under]
-        run = Run.open(folder, command=command_line(), config=config, inputs=inputs)
+        run = Run.open(folder, command=command_line(), config=config, inputs=inputs, fresh=fresh)
         meter = Meter(limits) if limits else None
         if meter:
             meter.charge(run.spent())

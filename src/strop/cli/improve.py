@@ -72,6 +72,7 @@ def improve(
     from strop import models
     from strop.cli.progress import progress
     from strop.judge import Judge
+    from strop.models.spec import is_local
     from strop.run import Run
     from strop.tasks import task_set_hash
     from strop.train.improve import ImproveSettings, plan
@@ -87,17 +88,19 @@ def improve(
     )  # fmt: skip
     config = asdict(settings)
     if dry_run:
-        _show_plan(settings, plan(settings, chat=True, allow_near_duplicates=allow_near_duplicates))
+        _show_plan(
+            settings, plan(settings, chat=True, local=is_local(model), allow_near_duplicates=allow_near_duplicates)
+        )
         return
-    folder = run_folder("improve", out, config, fresh)
+    folder = run_folder("improve", out, config)
     with closing(models.load(model)) as loaded, Judge(workers=workers, require=require_isolation) as judge:
-        work = plan(settings, chat=loaded.chat, allow_near_duplicates=allow_near_duplicates)
+        work = plan(settings, chat=loaded.chat, local=is_local(model), allow_near_duplicates=allow_near_duplicates)
         config["protocol"] = work.protocol.name
         inputs = {
             "model_fingerprint": loaded.fingerprint,
             "task_set_hash": task_set_hash([*work.practice, *work.held_out]),
         }
-        run = Run.open(folder, command=command_line(), config=config, inputs=inputs)
+        run = Run.open(folder, command=command_line(), config=config, inputs=inputs, fresh=fresh)
         with run, progress(show=not quiet and not as_json) as on_progress:
             adapter = improve_model(run, settings, work, loaded, judge, on_progress)
     _finish(folder, adapter, settings.model, as_json)

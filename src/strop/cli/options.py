@@ -6,7 +6,6 @@ import hashlib
 import json
 import re
 import shlex
-import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,7 +24,7 @@ TasksOption = Annotated[
 ]
 SeedOption = Annotated[int, typer.Option("--seed", help="Seeds sampling and training.")]
 OutOption = Annotated[Path | None, typer.Option("--out", metavar="FOLDER", help="Run folder; repeat to resume.")]
-FreshOption = Annotated[bool, typer.Option("--fresh", help="Delete the run folder first instead of resuming it.")]
+FreshOption = Annotated[bool, typer.Option("--fresh", help="Set an earlier run in the folder aside and start anew.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Print the plan and its cost, then stop.")]
@@ -35,17 +34,12 @@ IsolationOption = Annotated[
 ]
 
 
-def run_folder(verb: str, out: Path | None, config: Mapping[str, Any], fresh: bool) -> Path:
+def run_folder(verb: str, out: Path | None, config: Mapping[str, Any]) -> Path:
     """The folder of this run: `--out`, or one named after verb, model, tasks and configuration, so repeats resume."""
     if out is None:
         digest = hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode()).hexdigest()[:8]
         words = [re.sub(r"[^\w.-]+", "-", Path(str(config[name])).name)[:40] for name in ("model", "tasks")]
         out = Path("runs") / "-".join([verb, *words, digest])
-    if fresh and out.exists():
-        from strop.run import Run
-
-        Run.read(out)  # refuses to delete a folder that is no run
-        shutil.rmtree(out)
     return out
 
 

@@ -61,10 +61,11 @@ def measure(
             run.event("budget", {"stage": stage, "drawn": done, "planned": len(wanted)})
             return
         samples = draw(model, missing, protocol, params, seed)
-        run.save_samples(stage, samples)
-        _judge(run, stage, by_id, samples, judge)
         spent = sum((sample.spent for sample in samples), Spent(programs=len(samples)))
-        run.charge(stage, content_hash([(sample.task_id, sample.index) for sample in samples]), spent)
+        with run.atomic():
+            run.save_samples(stage, samples)
+            run.charge(stage, content_hash([(sample.task_id, sample.index) for sample in samples]), spent)
+        _judge(run, stage, by_id, samples, judge)
         if meter is not None:
             meter.charge(spent)
         done += len(samples)
@@ -75,28 +76,31 @@ def draw(
     model: Model, items: Sequence[tuple[Task, int]], protocol: Protocol, params: SamplingParams, seed: int
 ) -> list[Sample]:
     """Draw one sample for each (task, sample index); its seed depends on `seed`, prompt and index only."""
-    params = replace(params, stop=tuple(dict.fromkeys((*params.stop, *protocol.stop))))
-    prompts = {task.id: protocol.render(task.public()) for task, _ in items}
+    public = {task.id: task.public() for task, _ in items}
+    prompts = {task_id: protocol.render(task) for task_id, task in public.items()}
     keys = {task_id: content_hash(prompt) for task_id, prompt in prompts.items()}
-    requests = [
-        Request(prompt=prompts[task.id], seed=request_seed(seed, keys[task.id], index)) for task, index in items
-    ]
-    samples: list[Sample | None] = [None] * len(items)
-    for position, completion in model.sample(requests, params):
-        task, index = items[position]
-        samples[position] = Sample(
-            task_id=task.id,
-            index=index,
-            text=completion.text,
-            code=protocol.extract(task.public(), completion.text),
-            finish_reason=completion.finish_reason,
-            seed=requests[position].seed,
-            protocol=protocol.name,
-            spent=completion.spent,
-            token_ids=completion.token_ids,
-            logprobs=completion.logprobs,
-        )
-    return [sample for sample in samples if sample is not None]
+    by_stops: dict[tuple[str, ...], list[tuple[Task, int, Request]]] = {}
+    for task, index in items:
+        request = Request(prompt=prompts[task.id], seed=request_seed(seed, keys[task.id], index))
+        by_stops.setdefault(protocol.stop_for(public[task.id]), []).append((public[task.id], index, request))
+    samples = {}
+    for stops, group in by_stops.items():
+        at = replace(params, stop=tuple(dict.fromkeys((*params.stop, *stops))))
+        for position, completion in model.sample([request for _, _, request in group], at):
+            task, index, request = group[position]
+            samples[task.id, index] = Sample(
+                task_id=task.id,
+                index=index,
+                text=completion.text,
+                code=protocol.extract(task, completion.text),
+                finish_reason=completion.finish_reason,
+                seed=request.seed,
+                protocol=protocol.name,
+                spent=completion.spent,
+                token_ids=completion.token_ids,
+                logprobs=completion.logprobs,
+            )
+    return [samples[task.id, index] for task, index in items]
 
 
 def _judge(run: Run, stage: str, by_id: dict[str, Task], samples: Sequence[Sample], judge: Judge) -> None:

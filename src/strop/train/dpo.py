@@ -27,7 +27,8 @@ def train_dpo(
     """Train `base` on `pairs` and leave a LoRA adapter in `adapter`. Checkpoints live in `folder`; resumes there."""
     from datasets import Dataset
     from transformers import set_seed
-    from trl import DPOConfig, DPOTrainer
+    from trl.trainer.dpo_config import DPOConfig
+    from trl.trainer.dpo_trainer import DPOTrainer
 
     from strop.models import load_for_training, prompt_text
 
@@ -55,4 +56,4 @@ def train_dpo(
         processing_class=tokenizer,
         peft_config=lora_config(settings),
     )
-    run_trainer(trainer, folder, adapter, on_metrics, on_progress)
+    run_trainer(trainer, base, folder, adapter, on_metrics, on_progress)

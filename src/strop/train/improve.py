@@ -90,7 +90,7 @@ class Plan:
         }
 
 
-def plan(settings: ImproveSettings, *, chat: bool, allow_near_duplicates: bool = False) -> Plan:
+def plan(settings: ImproveSettings, *, chat: bool, local: bool, allow_near_duplicates: bool = False) -> Plan:
     """Load and divide the tasks, and check that nothing held out can be practised."""
     from strop import tasks
     from strop.tasks import protocols
@@ -103,7 +103,7 @@ def plan(settings: ImproveSettings, *, chat: bool, allow_near_duplicates: bool =
         practice=pick(practice, settings.practice_tasks, settings.seed),
         held_out=pick(held_out, settings.held_out_tasks, settings.seed),
         division=division,
-        protocol=protocols.choose(settings.protocol, chat=chat),
+        protocol=protocols.choose(settings.protocol, chat=chat, local=local),
     )
 
 
@@ -201,14 +201,16 @@ def _watch(
 ) -> None:
     """General ability: a HumanEval slice, greedy, and the perplexity of a fixed text."""
     from strop import tasks
+    from strop.models.spec import is_local
     from strop.tasks import protocols
 
     if not settings.guard_tasks:
         return
     watched: Sequence[Task] = guard.humaneval_slice(tasks.load("humaneval"), settings.guard_tasks)
+    protocol = protocols.choose(settings.protocol, chat=model.chat, local=is_local(model.name))
     params = SamplingParams(temperature=0.0, top_p=1.0, max_tokens=settings.max_tokens)
     measure(
-        run, stage, model, watched, judge, protocols.choose(settings.protocol, chat=model.chat),
+        run, stage, model, watched, judge, protocol,
         samples_per_task=1, params=params, seed=settings.seed, on_progress=on_progress,
     )  # fmt: skip
     if run.result(stage) is None:

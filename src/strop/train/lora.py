@@ -75,10 +75,14 @@ def trainer_arguments(settings: LearnerSettings, folder: Path) -> dict[str, Any]
     }
 
 
-def run_trainer(trainer: Trainer, folder: Path, adapter: Path, on_metrics: OnMetrics, on_progress: Callable) -> None:
+def run_trainer(
+    trainer: Trainer, base: str, folder: Path, adapter: Path, on_metrics: OnMetrics, on_progress: Callable
+) -> None:
     """Train from the last whole checkpoint in `folder`, report each step, then rename the adapter into place."""
     from transformers import ProgressCallback, TrainerCallback
     from transformers.trainer_callback import PrinterCallback
+
+    from strop.models import save_adapter
 
     class Report(TrainerCallback):
         def on_log(
@@ -96,7 +100,7 @@ def run_trainer(trainer: Trainer, folder: Path, adapter: Path, on_metrics: OnMet
     trainer.train(resume_from_checkpoint=last_checkpoint(folder))
     partial = adapter.with_name(adapter.name + ".part")
     shutil.rmtree(partial, ignore_errors=True)
-    trainer.save_model(str(partial))
+    save_adapter(trainer.model, partial, base=base)
     partial.rename(adapter)
     shutil.rmtree(folder, ignore_errors=True)
 

@@ -26,7 +26,8 @@ def train_sft(
     """
     from datasets import Dataset
     from transformers import set_seed
-    from trl import SFTConfig, SFTTrainer
+    from trl.trainer.sft_config import SFTConfig
+    from trl.trainer.sft_trainer import SFTTrainer
 
     from strop.models import load_for_training, prompt_token_ids
 
@@ -35,11 +36,12 @@ def train_sft(
     model, tokenizer = load_for_training(base)
     rows = []
     for example in examples:
-        prompt = prompt_token_ids(tokenizer, example.prompt)
+        prompt = list(prompt_token_ids(tokenizer, example.prompt))
         answer = [*tokenizer(example.completion, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
         if len(prompt) + len(answer) > settings.max_length:
             continue
         rows.append({"input_ids": prompt + answer, "completion_mask": [0] * len(prompt) + [1] * len(answer)})
+    on_metrics(0, {"examples": len(rows), "examples_too_long": len(examples) - len(rows)})
     if not rows:
         raise StropError(f"Every example is longer than {settings.max_length} tokens; raise --max-length.")
     set_seed(settings.seed)
@@ -52,4 +54,4 @@ def train_sft(
         processing_class=tokenizer,
         peft_config=lora_config(settings),
     )
-    run_trainer(trainer, folder, adapter, on_metrics, on_progress)
+    run_trainer(trainer, base, folder, adapter, on_metrics, on_progress)
