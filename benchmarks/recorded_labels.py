@@ -11,9 +11,14 @@ generous limit. So each gets one of these causes:
 - `recorded label wrong`: the oracle agrees with the judge;
 - `helper missing`: as above, and the prompt's own helper or import is what the program lacks on its own;
 - `judge stricter` or `judge wrong`: the oracle agrees with the label; what the judge saw is quoted;
+- `order of a set`: the test hands over a set and wants its elements in a certain order, which depends on how the set
+  was built; a set that crossed into another process was built anew;
+- `broken test`: the test fails by itself before it calls the program (MBPP's function named `check`), so the judge
+  rightly gives no verdict and the label says nothing;
+- `judge error`: the judge gave no verdict for another reason;
 - `not stable`: the oracle or the judge gives different answers at different times.
 
-Writes results/judge-recorded-labels.json. Exit code 1 when a case has the cause `judge wrong`.
+Writes results/judge-recorded-labels.json. Exit code 1 when a case has the cause `judge wrong` or `judge error`.
 """
 
 from __future__ import annotations
@@ -21,6 +26,7 @@ from __future__ import annotations
 import argparse
 import ast
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -63,7 +69,8 @@ def read(path: Path) -> list[tuple[Task, str, dict[str, Any]]]:
         row = json.loads(line)
         (task,) = read_humaneval(row, path.name, number)
         assert isinstance(task, Task), task
-        whole = f"def {row['entry_point']}" in row["solution"] or path.name.startswith("mbpp")
+        starts = re.search(rf"^(async )?def {re.escape(row['entry_point'])}\b", row["solution"], re.MULTILINE)
+        whole = starts or path.name.startswith("mbpp")
         program = row["solution"] if whole else row["prompt"] + row["solution"]
         hidden = tuple(check for check in task.checks if isinstance(check, ScriptCheck) and not check.visible)
         # Only the row's own test made the label; the examples of the prompt did not.
@@ -95,8 +102,15 @@ def oracle(program: str, row: dict[str, Any]) -> list[dict[str, Any]]:
     return [{"form": name, "passed": passed, "error": "".join(why)} for name, (passed, why) in runs]
 
 
+def differs(verdict: Verdict, label: bool) -> bool:
+    return verdict.passed != label or verdict.status == "judge_error"
+
+
 def cause(label: bool, verdicts: list[Verdict], runs: list[dict[str, Any]], program: str, task: Task) -> str:
     """Why judge and label differ; see the module's text."""
+    if any(verdict.status == "judge_error" for verdict in verdicts):
+        broken = all("the check failed before it used the program" in verdict.detail for verdict in verdicts)
+        return "broken test" if broken and not any(run["passed"] for run in runs) else "judge error"
     judged = {verdict.passed for verdict in verdicts}
     alone, helped = {run["passed"] for run in runs[:2]}, {run["passed"] for run in runs[2:]}
     if len(judged) + len(alone) + len(helped) > 3:
@@ -109,7 +123,20 @@ def cause(label: bool, verdicts: list[Verdict], runs: list[dict[str, Any]], prog
         return "judge stricter: slower than the judge's limit"
     if helped == {True} and uses_own_helper(program, task):
         return "judge stricter: the test uses a helper that the program redefines"
+    if orders_a_set(task):
+        return "order of a set"
     return "judge wrong"
+
+
+def orders_a_set(task: Task) -> bool:
+    """Whether a test hands a set to the program and compares the answer with a tuple or list."""
+    for check in task.checks:
+        for node in ast.walk(ast.parse(check.code)) if isinstance(check, ScriptCheck) else ():
+            if isinstance(node, ast.Compare) and isinstance(node.left, ast.Call):
+                given = any(isinstance(argument, ast.Set) for argument in node.left.args)
+                if given and isinstance(node.comparators[0], ast.Tuple | ast.List):
+                    return True
+    return False
 
 
 def uses_own_helper(program: str, task: Task) -> bool:
@@ -141,7 +168,7 @@ def main() -> None:
             for number, verdict in judge.stream(jobs):
                 verdicts.setdefault(number, []).append(verdict)
             labels = [row["is_solved"] for _, _, row in rows]
-            odd = sorted(n for n in verdicts if any(verdict.passed != labels[n] for verdict in verdicts[n]))
+            odd = sorted(n for n in verdicts if any(differs(verdict, labels[n]) for verdict in verdicts[n]))
             for n, runs in zip(odd, pool.map(oracle, [rows[n][1] for n in odd], [rows[n][2] for n in odd])):
                 task, program, _ = rows[n]
                 cases.append(
@@ -169,7 +196,7 @@ def main() -> None:
     options.out.parent.mkdir(exist_ok=True)
     options.out.write_text(json.dumps(report, indent=1) + "\n")
     print(f"{sum(file['programs'] for file in files.values())} programs, {len(cases)} disagreements: {dict(causes)}")
-    sys.exit(1 if causes["judge wrong"] else 0)
+    sys.exit(1 if causes["judge wrong"] or causes["judge error"] else 0)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Defects of task sets: references that fail, checks that pass what solves nothing, checks that trust the program.
 
 By reading alone:
-- `duplicate-id`, `duplicate-prompt`, `no-checks`, `no-reference`, `bad-check` (a script that is not Python);
+- `duplicate-id`, `duplicate-prompt`, `no-checks`, `no-reference`, `bad-check` (a script that is not Python, or
+  fails before it uses the program);
 - `name-from-program`: a check uses a name that the program's file defines, so a program can redefine it;
 - `compares-with-itself`: both sides of a comparison call the function under test.
 
@@ -108,9 +109,14 @@ def _script(task: Task, check: ScriptCheck) -> Iterator[tuple[str, str]]:
         safe = " (Strop uses its own copy)" if name in _defined(_parse(task.setup)) else ""
         yield "name-from-program", f"the check uses `{name}`, which {where} defines and a program can redefine{safe}"
     tested = {"candidate", task.entry_point} if check.style == "check" else {task.entry_point}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Compare) and sum(_calls(side, tested) for side in (node.left, *node.comparators)) > 1:
-            yield "compares-with-itself", f"both sides call the function under test: `{ast.unparse(node)[:160]}`"
+    mirrors = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Compare) and sum(_calls(side, tested) for side in (node.left, *node.comparators)) > 1
+    ]
+    if mirrors:
+        text, more = ast.unparse(mirrors[0])[:160], f" and {len(mirrors) - 1} more" if len(mirrors) > 1 else ""
+        yield "compares-with-itself", f"both sides call the function under test: `{text}`{more}"
 
 
 def _parse(code: str) -> ast.Module | None:
@@ -193,7 +199,9 @@ def _executed(task: Task) -> bool:
 def _judgement(verdicts: Mapping[str, list[Verdict]]) -> Iterator[tuple[str, str]]:
     peace, busy = verdicts.get("reference", []), verdicts.get("busy", [])
     errors = [verdict for runs in verdicts.values() for verdict in runs if verdict.status == "judge_error"]
-    if errors:
+    if errors and all("the check failed before it used the program" in verdict.detail for verdict in errors):
+        yield "bad-check", errors[0].detail
+    elif errors:
         yield "judge-error", f"the judge failed {len(errors)} times: {errors[0].detail}"
     failures = [verdict for verdict in peace if not verdict.passed and verdict.status != "judge_error"]
     late = [verdict for verdict in busy if not verdict.passed and verdict.status != "judge_error"]
