@@ -93,21 +93,15 @@ def validate(
     """
     from dataclasses import asdict
 
-    from strop.tasks.loading import format_of, read_source, resolve
-    from strop.tasks.reading import Defect
+    from strop.tasks.loading import format_of, read_everything
 
-    count, defects = 0, []
-    for item in read_source(resolve(spec)[0]):
-        if isinstance(item, Defect):
-            defects.append(item)
-            if not as_json:
-                typer.echo(plain(str(item)))
-        else:
-            count += 1
+    good, defects = read_everything(spec)
     if as_json:
-        typer.echo(json.dumps({"tasks": count, "defects": [asdict(item) for item in defects]}, indent=2))
+        typer.echo(json.dumps({"tasks": len(good), "defects": [asdict(item) for item in defects]}, indent=2))
     else:
-        found = f"{count} good tasks, {len(defects)} defects" if defects else f"{count} tasks, no defects"
+        for item in defects:
+            typer.echo(plain(str(item)))
+        found = f"{len(good)} good tasks, {len(defects)} defects" if defects else f"{len(good)} tasks, no defects"
         typer.echo(plain(f"{found} ({format_of(spec)})"))
     if defects:
         raise typer.Exit(2)

@@ -48,12 +48,12 @@ def sanitise(text: str, entry_point: str | None) -> str:
 
 
 def longest_run(text: str) -> str:
-    """The longest run of lines that parses, by lines that are not blank; empty when no line does."""
+    """The longest run of lines that parses, by lines that are not blank; like evalplus, the first line if none does."""
     lines = text.split("\n")[:MAX_LINES]
     solid = [0]
     for line in lines:
         solid.append(solid[-1] + bool(line.strip()))
-    best, most = (0, 0), 0
+    best, most = (0, 1), 0
     for start in range(len(lines)):
         end = len(lines)
         while end > start and solid[end] - solid[start] > most:

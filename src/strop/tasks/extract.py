@@ -18,7 +18,8 @@ The rules, in order (each exists because real replies need it; every one is test
    would remove the entry point, lines are cut from its end instead, while it keeps a body.
 8. Example use is removed, so that importing the program prints nothing and waits for nothing: top-level `print`,
    `input` and calls of the program's own functions, `assert`, `if __name__ == "__main__"`, assignments that no
-   definition uses, and loops or branches after the entry point that define nothing. Not for whole programs.
+   definition uses, and loops or branches after the entry point that define nothing; with them the comments right
+   above and those at the end. Not for whole programs.
 9. A definition of the entry point that holds only a docstring, `pass` or `...` goes when a real one exists. Of several
    real ones Python takes the last, and so does Strop.
 10. Imports and helper functions of the stub that the program does not bring itself are put in front.
@@ -35,12 +36,11 @@ from dataclasses import dataclass
 
 from strop.tasks.literals import parse
 
-MAX_TEXT = 400_000
+MAX_TEXT = 200_000
 """Longer replies are cut to this many characters first; rule 7 is linear in practice but not in the worst case."""
 
 PYTHON_TAGS = frozenset({"", "python", "py", "python3", "pycon", "python-repl", "code"})
 
-_THINK = re.compile(r"<(think|thinking)>.*?</\1>", re.DOTALL)
 _THINK_END = re.compile(r"</think(?:ing)?>")
 _THINK_START = re.compile(r"<think(?:ing)?>")
 _FENCE = re.compile(r"^([ \t]*)(`{3,}|~{3,})[ \t]*([\w+#.-]*)[ \t]*(.*)$")
@@ -92,12 +92,16 @@ def normalise(text: str) -> str:
 
 def drop_reasoning(text: str) -> str:
     """Rule 2."""
-    text = _THINK.sub("", text)
+    kept, place = [], 0
+    while start := _THINK_START.search(text, place):
+        end = _THINK_END.search(text, start.end())
+        kept.append(text[place : start.start()])
+        if end is None:
+            return "".join(kept)
+        place = end.end()
+    text = "".join(kept) + text[place:]
     ends = list(_THINK_END.finditer(text))
-    if ends:
-        text = text[ends[-1].end() :]
-    start = _THINK_START.search(text)
-    return text[: start.start()] if start else text
+    return text[ends[-1].end() :] if ends else text
 
 
 def fenced_blocks(text: str) -> list[Block]:
@@ -185,18 +189,23 @@ def drop_example_use(code: str, entry_point: str) -> str:
     used = _used_names(tree, entry_point)
     last = max(i for i, node in enumerate(tree.body) if entry_point in _bound(node))
     real = any(_is_real(node, entry_point) for node in tree.body)
-    doomed = [
+    doomed = {
         node
         for place, node in enumerate(tree.body)
         if _is_example(node, own, used, after=place > last)
         or (real and isinstance(node, _DEFINITIONS) and node.name == entry_point and not _is_real(node, entry_point))
-    ]
-    if not doomed:
-        return code
-    drop = {line for node in doomed for line in range(_first_line(node), (node.end_lineno or node.lineno) + 1)}
-    kept = [node for node in tree.body if node not in doomed]
-    drop -= {line for node in kept for line in range(_first_line(node), (node.end_lineno or node.lineno) + 1)}
-    return "\n".join(line for number, line in enumerate(code.split("\n"), 1) if number not in drop)
+    }
+    doomed = _with_dependants(tree.body, doomed)
+    lines = code.split("\n")
+    kept = {number for node in tree.body if node not in doomed for number in _lines_of(node)}
+    drop = {number for node in doomed for number in _lines_of(node)} - kept
+    last_kept = max(kept, default=0)
+    for number in range(len(lines), 0, -1):
+        # Notes such as `# Example usage:` go with the statement below them, and at the end of the program.
+        is_note = not lines[number - 1].strip() or lines[number - 1].startswith("#")
+        if is_note and number not in kept and (number > last_kept or number + 1 in drop):
+            drop.add(number)
+    return "\n".join(line for number, line in enumerate(lines, 1) if number not in drop)
 
 
 def add_stub_helpers(program: str, entry_point: str, stub: str) -> str:
@@ -283,6 +292,10 @@ def _starts_statement(line: str) -> bool:
     return bool(line) and not line[0].isspace() and not _CONTINUES.match(line)
 
 
+def _lines_of(node: ast.stmt) -> range:
+    return range(_first_line(node), (node.end_lineno or node.lineno) + 1)
+
+
 def _first_line(node: ast.stmt) -> int:
     return min([node.lineno, *[item.lineno for item in getattr(node, "decorator_list", [])]])
 
@@ -302,15 +315,33 @@ def _names(nodes: list[ast.stmt]) -> set[str]:
     return {item.id for node in nodes for item in ast.walk(node) if isinstance(item, ast.Name)}
 
 
+def _with_dependants(body: list[ast.stmt], doomed: set[ast.stmt]) -> set[ast.stmt]:
+    """The doomed statements and those others, definitions apart, that use a name only doomed ones bind."""
+    others = [(node, _bound(node), _names([node])) for node in body if not isinstance(node, _DEFINITIONS)]
+    firm = {name for node in body if isinstance(node, _DEFINITIONS) and node not in doomed for name in _bound(node)}
+    for _ in range(10):
+        kept = firm | {name for node, bound, _ in others if node not in doomed for name in bound}
+        gone = {name for node in doomed for name in _bound(node)} - kept
+        more = {node for node, _, names in others if node not in doomed and names & gone}
+        if not more:
+            break
+        doomed = doomed | more
+    return doomed
+
+
 def _used_names(tree: ast.Module, entry_point: str) -> set[str]:
     """Names that the definitions use, and those that the assignments of such names use in turn."""
+    needs: dict[str, set[str]] = {}
+    for node in tree.body:
+        if isinstance(node, _ASSIGNMENTS):
+            for name in _bound(node):
+                needs.setdefault(name, set()).update(_names([node]))
     used = _names([node for node in tree.body if isinstance(node, _DEFINITIONS)]) | {entry_point}
-    assignments = [node for node in tree.body if isinstance(node, _ASSIGNMENTS)]
-    for _ in assignments:
-        grown = used | _names([node for node in assignments if _bound(node) & used])
-        if grown == used:
-            break
-        used = grown
+    queue = list(used)
+    while queue:
+        for name in needs.get(queue.pop(), set()) - used:
+            used.add(name)
+            queue.append(name)
     return used
 
 

@@ -32,30 +32,43 @@ def detect(row: dict[str, Any]) -> str | None:
 
 
 def read_file(path: Path, form: str | None = None) -> Iterator[Task | Defect]:
-    """Tasks and defects of a task file, in order. `form` overrides what the first row's fields say.
+    """Tasks and defects of a task file, in order. `form` overrides what the fields say.
 
-    A file has one format: rows that lack its fields are defects. Ids that occur twice are defects too.
+    A file has one format, that of its first row with telling fields: rows that lack them are defects. Ids that occur
+    twice are defects too.
     """
     seen: dict[str, int] = {}
+    waiting: list[Row] = []
     for row in read_rows(path):
         if isinstance(row, Defect):
             yield row
             continue
         form = form or detect(row.data)
-        if form is None:
-            fields = ", ".join(sorted(row.data)[:12]) or "none"
-            known = "; ".join(f"{name}: {' + '.join(keys)}" for name, keys in _DETECT)
-            yield Defect(str(path), row.line, None, f"no known task format (fields: {fields}; telling fields: {known})")
-            return
-        for item in read_row(row, str(path), form):
-            if isinstance(item, Task):
-                first = seen.setdefault(item.id, row.line)
-                if first != row.line:
-                    item = Defect(str(path), row.line, _id_field(form), f"{item.id!r} is also the id of line {first}")
-            yield item
+        waiting.append(row)
+        if form is not None:
+            for item in waiting:
+                yield from _once(item, str(path), form, seen)
+            waiting = []
+    if waiting:
+        fields = ", ".join(sorted(waiting[0].data)[:12]) or "none"
+        known = "; ".join(f"{name}: {' + '.join(keys)}" for name, keys in _DETECT)
+        reason = f"no known task format (fields: {fields}; telling fields: {known})"
+        yield Defect(str(path), waiting[0].line, None, reason)
+
+
+def _once(row: Row, file: str, form: str, seen: dict[str, int]) -> Iterator[Task | Defect]:
+    """The tasks and defects of a row, with a defect in place of a task whose id another line has."""
+    for item in read_row(row, file, form):
+        if isinstance(item, Task):
+            first = seen.setdefault(item.id, row.line)
+            if first != row.line:
+                field = "id" if form in ("strop", "apps") else "task_id"
+                item = Defect(file, row.line, field, f"{item.id!r} is also the id of line {first}")
+        yield item
 
 
 def read_row(row: Row, file: str, form: str) -> Iterator[Task | Defect]:
+    """The task of one row in a known format, or its defects."""
     reader, fields = _reader(form)
     defects = [item for field in fields if (item := _field_defect(row, file, field))]
     yield from defects or reader(row.data, file, row.line)
@@ -93,7 +106,3 @@ def _reader(form: str) -> tuple[Reader, tuple[str, ...]]:
     from strop.tasks import schema
 
     return schema.read_task, ()
-
-
-def _id_field(form: str) -> str:
-    return "id" if form in ("strop", "apps") else "task_id"

@@ -61,7 +61,7 @@ def parse_literal(text: str) -> Any:
     """The value that `text` denotes. Raises ValueError when it is not a plain literal."""
     if len(text) > MAX_TEXT:
         raise ValueError(f"literal longer than {MAX_TEXT} characters")
-    tree = parse(f"(\n{text.strip()}\n)")
+    tree = parse(text.strip())
     if isinstance(tree, SyntaxError):
         raise ValueError(f"not a Python literal: {_excerpt(text)} ({tree.msg})")
     if len(tree.body) != 1 or not isinstance(tree.body[0], ast.Expr):
@@ -86,7 +86,8 @@ def _value(node: ast.expr) -> Any:
             return _constructed(node)
         return ast.literal_eval(node)
     except (TypeError, ArithmeticError, *_UNPARSABLE) as error:
-        raise ValueError(f"not a Python literal: {_excerpt(_source(node))} ({error})") from None
+        reason = "" if "malformed node" in str(error) else f" ({error})"
+        raise ValueError(f"not a Python literal: {_excerpt(_source(node))}{reason}") from None
 
 
 def _constructed(node: ast.Call) -> Any:
@@ -136,7 +137,7 @@ def parse_call(text: str) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
     """Function name, arguments and keyword arguments of `f(1, (2, 3), key="x")`. Raises ValueError."""
     if len(text) > MAX_TEXT:
         raise ValueError(f"call longer than {MAX_TEXT} characters")
-    tree = parse(f"(\n{text.strip()}\n)")
+    tree = parse(text.strip())
     if isinstance(tree, SyntaxError):
         raise ValueError(f"not a Python call: {_excerpt(text)} ({tree.msg})")
     node = tree.body[0].value if len(tree.body) == 1 and isinstance(tree.body[0], ast.Expr) else None

@@ -53,18 +53,27 @@ def load(
     source, named_split = resolve(spec)
     if split is not None and named_split is not None and split != named_split:
         raise StropError(f"`{spec}` names the split {named_split!r}, but the split {split!r} was asked for")
-    tasks: list[Task] = []
-    defects: list[Defect] = []
-    for item in read_source(source):
-        (defects if isinstance(item, Defect) else tasks).append(item)  # type: ignore[arg-type]
+    tasks, defects = read_everything(spec)
     raise_defects(defects)
     wanted = split or named_split or DEFAULT_SPLITS.get(source)
     return select(tasks, spec, split=wanted, tags=tags, ids=ids, limit=limit, seed=seed)
 
 
+def read_everything(spec: str) -> tuple[list[Task], list[Defect]]:
+    """The good tasks of all splits, and everything wrong with the file, in the order of its lines."""
+    tasks: list[Task] = []
+    defects: list[Defect] = []
+    for item in read_source(resolve(spec)[0]):
+        if isinstance(item, Defect):
+            defects.append(item)
+        else:
+            tasks.append(item)
+    return tasks, sorted(defects, key=lambda defect: (defect.file, defect.line or 0))
+
+
 def find_defects(spec: str) -> list[Defect]:
     """Everything wrong with a task file, not only the first thing."""
-    return [item for item in read_source(resolve(spec)[0]) if isinstance(item, Defect)]
+    return read_everything(spec)[1]
 
 
 def resolve(spec: str) -> tuple[str, str | None]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,7 +19,8 @@ from strop.types import StropError
 
 MAX_LINE_BYTES = 128 * 2**20
 MAX_FILE_BYTES = 4 * 2**30
-"""Limits on one line and on one file, decompressed. The largest public sets (LiveCodeBench, APPS) stay far below."""
+MAX_DEPTH = 200
+"""Limits on one line, on one file (decompressed) and on nesting. The largest public sets (LiveCodeBench, APPS) stay far below."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +134,8 @@ def _read_document(stream: IO[bytes], file: str) -> Iterator[Row | Defect]:
 
 def _decode(data: bytes, file: str, line: int | None) -> Any:
     """The JSON value of `data`, or the defect that says why there is none."""
+    if _nests_deeper_than(data, MAX_DEPTH):
+        return Defect(file, line, None, "nested too deeply")
     try:
         return json.loads(data.decode("utf-8"), object_pairs_hook=_unique)
     except _DuplicateKeyError as error:
@@ -145,6 +149,21 @@ def _decode(data: bytes, file: str, line: int | None) -> Any:
         return Defect(file, line, None, "nested too deeply")
     except ValueError as error:  # integers with more digits than Python converts
         return Defect(file, line, None, f"not usable JSON ({error})")
+
+
+def _nests_deeper_than(data: bytes, limit: int) -> bool:
+    """Brackets outside strings, counted before parsing: a raised recursion limit must not let the parser crash."""
+    if data.count(b"[") + data.count(b"{") <= limit:
+        return False
+    depth = 0
+    for bracket in re.finditer(rb'[\[{\]}]|"(?:[^"\\]|\\.)*+"', data):
+        if bracket[0] in (b"[", b"{"):
+            depth += 1
+            if depth > limit:
+                return True
+        elif bracket[0] in (b"]", b"}"):
+            depth -= 1
+    return False
 
 
 class _DuplicateKeyError(Exception):
