@@ -1,11 +1,11 @@
-"""How strong are the checks of `basics`? Every reference must pass, and its mutants must not.
+"""How strong are the checks of `basics`, or of other tasks with references? Mutants of the references must fail.
 
-    python benchmarks/basics_quality.py [--limit N] [--mutants 15] [--inputs 300]
+    python benchmarks/basics_quality.py [TASKS] [--limit N] [--mutants 15] [--inputs 300]
 
 For each task: the reference is judged, then up to `--mutants` mutants of it. A mutant that passes is compared with the
 reference on `--inputs` further inputs like those of the checks (`more_inputs.py`); if it agrees on all of them it
 counts as equivalent, otherwise it is a hole in the checks and is listed. The mutation score is the share of
-non-equivalent mutants that fail. Writes results/basics-quality.json and exits with 1 if a reference fails or the score
+non-equivalent mutants that fail. Writes results/TASKS-quality.json and exits with 1 if a reference fails or the score
 is below the target.
 """
 
@@ -29,7 +29,7 @@ from strop.tasks import load
 from strop.tasks.mutate import mutants
 from strop.types import Limits, Task, Verdict
 
-RESULTS = Path(__file__).resolve().parent.parent / "results" / "basics-quality.json"
+RESULTS = Path(__file__).resolve().parent.parent / "results"
 TARGET = 0.95
 
 
@@ -126,6 +126,7 @@ def show(result: dict[str, Any]) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("tasks", nargs="?", default="basics", help="a task set, file or folder")
     parser.add_argument("--limit", type=int, help="only so many tasks")
     parser.add_argument("--mutants", type=int, default=15, help="mutants of each reference")
     parser.add_argument("--inputs", type=int, default=300, help="further inputs for mutants that pass")
@@ -133,13 +134,14 @@ def main() -> int:
     started = time.perf_counter()
     measured = []
     with judge.Judge(limits=Limits(cpu_seconds=1.0, wall_seconds=10.0)) as bench:
-        for task in track(load("basics", limit=arguments.limit), "Judging mutants", transient=True):
+        for task in track(load(arguments.tasks, limit=arguments.limit), "Judging mutants", transient=True):
             measured.append(measure(task, bench, mutant_limit=arguments.mutants, inputs=arguments.inputs))
     result = report(measured, time.perf_counter() - started)
     show(result)
     if arguments.limit is None:
-        RESULTS.parent.mkdir(exist_ok=True)
-        RESULTS.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        RESULTS.mkdir(exist_ok=True)
+        name = Path(arguments.tasks).stem.replace("_", "-")
+        (RESULTS / f"{name}-quality.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     overall = result["overall"]
     return 1 if overall["references_failing"] or (overall["mutation_score"] or 0) < TARGET else 0
 
