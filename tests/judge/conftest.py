@@ -125,7 +125,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("level", LEVELS)
 
 
-def as_nobody(code: str, *arguments: str, userns: bool = True, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+def as_nobody(
+    code: str, *arguments: str, userns: bool = True, timeout: float = 120
+) -> subprocess.CompletedProcess[str]:
     """Run Python code as an unprivileged user (needs root).
 
     In a mount namespace of its own, where the interpreter's folder can be reached although it may lie in a home

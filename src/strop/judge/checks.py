@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from strop.judge import codec, compare
@@ -128,6 +128,7 @@ class Bench:
                 outcome.results.append(result)
                 if not result.passed and self.stop_early:
                     break
+            run.must_be_quiet()
         finally:
             run.close()
         return outcome
@@ -262,6 +263,13 @@ class _Run:
 
     # ---- sessions
 
+    def must_be_quiet(self) -> None:
+        """A program that passed but still has something to say was forging: it fails the last check it was in."""
+        session, results = self.session, self.outcome.results
+        if session is not None and session.ended is None and results[-1].passed and session.has_more():
+            self.outcome.flags.add("bad_frame")
+            results[-1] = replace(results[-1], passed=False, status="failed", message="sent more than was asked for")
+
     def _open(self) -> Session:
         """The process that call and script checks share; a new one when the last ended."""
         if self.session is not None and self.session.ended is not None:
@@ -322,7 +330,7 @@ class _Run:
         if ended.kind == "load" and ended.reply is not None:
             status, text = _load_failure(ended.reply)
             self.load_failure = (status, text)
-            if ended.reply[1] == "exit":
+            if ended.reply[1:2] == ["exit"]:
                 self.outcome.flags.add("early_exit")
             return _result(check, name, status, text)
         if usage is None:
@@ -355,7 +363,7 @@ class _Run:
 def _load_failure(reply: list) -> tuple[str, str]:
     """Status and text of a program that could not be loaded, from its own report."""
     try:
-        _, kind, names, _, text, line = reply
+        _, kind, names, _, text, line, *_ = reply
         name, text = str(names[0])[:100], str(text)[:300]
     except (ValueError, IndexError, TypeError):
         return "runtime_error", "the program did not load"

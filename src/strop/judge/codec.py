@@ -222,7 +222,7 @@ def _read_items(tree, opaque, nan, depth):
         raise CodecError("a list was due")
     kinds = set(map(type, tree))
     if kinds <= _SCALARS and (float not in kinds or all(isfinite(v) for v in tree if type(v) is float)):
-        return tree
+        return tree.copy()  # the value may be changed, the message not
     return [decode(item, opaque, nan, depth + 1) for item in tree]
 
 

@@ -176,20 +176,24 @@ class Link:
         self.refused = self.refused or why
         raise UnexpectedObject(why)
 
-    def _revive(self, names: list, args: Any, text: str, line: Any) -> BaseException:
+    def _revive(self, names: list, args: Any, text: str, line: Any, attributes: Any = None) -> BaseException:
+        """An exception of ours for one of the program's: of the classes that the script knows, and a builtin one."""
         if not (isinstance(names, list) and names and all(type(name) is str for name in names)):
             raise codec.CodecError("bad exception")
         values = self.decode(args) if type(args) is list else []
-        for name in names:
-            cls = self.exceptions.get(name) or REVIVED.get(name)
-            if cls is not None and cls is not Exception:
-                try:
-                    error = cls(*values)
-                except Exception:
-                    error = cls(str(text))
-                break
+        bases = [self.exceptions[name] for name in dict.fromkeys(names) if name in self.exceptions]
+        builtin = next((REVIVED[name] for name in names if name in REVIVED and name != "Exception"), None)
+        bases += [builtin] if builtin is not None else []
+        if bases:
+            cls = bases[0] if len(bases) == 1 else type(bases[0].__name__, tuple(bases), {})
+            try:
+                error = cls(*values)
+            except Exception:
+                error = cls(str(text))
         else:
             error = ProgramError(f"{names[0][:100]}: {text}"[:600])
+        if type(attributes) is dict:
+            error.__dict__.update(self.decode(attributes))
         error.__dict__["_strop_name"] = names[0][:100]
         error.__dict__["_strop_line"] = line if type(line) is int else None
         return error

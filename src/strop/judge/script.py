@@ -261,8 +261,11 @@ def _defined_in(node: ast.ClassDef) -> set[str]:
     for item in node.body:
         if isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef):
             names.add(item.name)
+        elif isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name):
+            names.add(item.target.id)
         elif isinstance(item, ast.Assign):  # __radd__ = __add__
             names |= {target.id for target in item.targets if isinstance(target, ast.Name)}
+    names |= {n.attr for n in ast.walk(node) if isinstance(n, ast.Attribute) and isinstance(n.ctx, ast.Store)}
     marks = {n.id if isinstance(n, ast.Name) else n.attr for d in node.decorator_list for n in ast.walk(d)
              if isinstance(n, ast.Name | ast.Attribute)}  # fmt: skip
     if "dataclass" in marks:

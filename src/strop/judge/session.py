@@ -254,6 +254,14 @@ class Session:
                 self._end(Ended("died"))
             return data
 
+    def has_more(self) -> bool:
+        """Whether the program sent something that nobody asked for. Does not wait."""
+        self.socket.setblocking(False)
+        try:
+            return bool(self.socket.recv(1, socket.MSG_PEEK))
+        except OSError:
+            return False
+
     def _patience(self) -> float:
         """Seconds to wait before looking again; 0 or less when a limit is passed."""
         elapsed = time.monotonic() - self.started

@@ -25,7 +25,7 @@ from strop.judge.sandbox import kernel
 from strop.judge.sandbox.zygote import LEVELS
 
 LENGTH = struct.Struct("<I")
-MEMORY = 3 << 30
+MEMORY = 3 << 29
 """Address space that a worker may add to what it starts with: room for the largest answer that is let in."""
 REFERENCE_SECONDS = 0.0030
 """CPU time of `_fixed_work` on the machine where the default limits were chosen."""

@@ -9,7 +9,8 @@ length:
                 ["op", name, handle, args, kwargs]         an operation on an object that stayed here
                 ["ping"]
                 ["return", value] / ["raise", name, args]  answer to a callback
-    replies     ["v", value, changed?]  ["e", names, args, text, line]  ["l", kind, names, text, line]
+    replies     ["v", value, changed?]  ["e", names, args, text, line, attributes]
+                ["l", kind, names, args, text, line, attributes] (did not load)
                 ["s"] (iterator is done)  ["m", name] (no such global)  ["x", why] (value cannot cross)
                 ["c", callback, args, kwargs] (call the judge's function)  ["d", exit code] (whole program ended)
 """
@@ -81,6 +82,7 @@ class Candidate:
         self.objects = []
         self.numbers = {}
         self.load_error = None
+        self.stdout = sys.stdout
 
     # ---- channel
 
@@ -177,6 +179,10 @@ class Candidate:
         except BaseException as error:
             reply = self.failure(error)
         if reply is not None:
+            try:
+                self.stdout.flush()  # the process is killed at the end, so what it printed must be out by then
+            except BaseException:
+                pass
             self.send(reply)
 
     def answer(self, request):
@@ -280,7 +286,11 @@ class Candidate:
             trace = trace.tb_next
         if line is None and isinstance(error, SyntaxError):
             line = error.lineno
-        return ["e", names, args, text, line]
+        try:
+            attributes = self.encode(dict(vars(error)))
+        except BaseException:
+            attributes = None
+        return ["e", names, args, text, line, attributes]
 
 
 def _enter(target):
