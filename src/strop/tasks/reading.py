@@ -20,7 +20,7 @@ from strop.types import StropError
 MAX_LINE_BYTES = 128 * 2**20
 MAX_FILE_BYTES = 4 * 2**30
 MAX_DEPTH = 200
-"""Limits on one line, on one file (decompressed) and on nesting. The largest public sets (LiveCodeBench, APPS) stay far below."""
+"""Limits on one line, on one file (decompressed) and on nesting; LiveCodeBench and APPS stay far below."""
 
 
 @dataclass(frozen=True, slots=True)
