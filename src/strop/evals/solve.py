@@ -1,7 +1,7 @@
 """Sample, judge, keep: the loop under `strop eval` and under every measurement of `strop improve`.
 
-The plan is fixed before the first sample: task by task, `samples_per_task` each, cut into chunks of the model's own
-batch size. A chunk is drawn, judged and committed before the next one starts, so a killed run loses one chunk at
+The plan is fixed before the first sample: task by task, `samples_per_task` each, cut into chunks of a few model
+batches. A chunk is drawn, judged and committed before the next one starts, so a killed run loses one chunk at
 most, and a resumed run draws exactly the chunks that are missing, composed as they would have been.
 """
 
@@ -21,6 +21,11 @@ if TYPE_CHECKING:
     from strop.tasks.protocols import Protocol
 
 OnProgress: TypeAlias = Callable[[str, int, int], None]
+
+
+CHUNK_BATCHES = 4
+"""Model batches a chunk. Local models refill a batch as rows end, so only the end of a chunk runs half empty; a killed
+run loses at most this much."""
 
 
 def silent(label: str, done: int, total: int) -> None:
@@ -53,7 +58,7 @@ def measure(
     _judge(run, stage, by_id, left_unjudged, judge)
     done = sum((task.id, index) in kept for task, index in wanted)
     on_progress(stage, done, len(wanted))
-    for chunk in _chunks(wanted, model.batch_size):
+    for chunk in _chunks(wanted, CHUNK_BATCHES * model.batch_size):
         missing = [(task, index) for task, index in chunk if (task.id, index) not in kept]
         if not missing:
             continue
