@@ -1,8 +1,8 @@
 """The programs of `benchmarks/judge.py`: HumanEval's canonical solutions and mutants of them that fail.
 
 The truth of each comes from an oracle that shares nothing with what is measured: a fresh interpreter runs the official
-test, and a mutant counts as failing when an exception ended it within 0.7 s. So every program is quick, and no verdict
-depends on a time limit.
+test, and a mutant counts as failing when an exception ended it within a second of CPU time. So every program is quick,
+and no verdict depends on a time limit.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from strop.tasks import load
 from strop.tasks.mutate import mutants
 from strop.types import ScriptCheck, Task
 
-QUICK = 0.7
-"""Seconds within which a failing mutant must have failed."""
+QUICK = 1
+"""CPU seconds within which a failing mutant must have failed. Not wall time: a busy machine must not choose others."""
 
 RECORD = """
 import copy, sys
@@ -62,7 +62,7 @@ def _items(task: Task, per_task: int, seed: int) -> Iterator[dict[str, Any]]:
     test = official_test(task)
     shared = {"task_id": task.id, "entry_point": task.entry_point, "test": test}
     record = RECORD.replace("{name}", task.entry_point)
-    done = _python(f"{task.reference}\n{test}\n{record}", 10)
+    done = _python(f"{task.reference}\n{test}\n{record}", 30)
     if done is None or done.returncode != 0:
         raise SystemExit(f"{task.id}: the canonical solution does not pass: {done and done.stderr[-300:]}")
     shared["calls"] = done.stdout.decode().strip()
@@ -84,8 +84,9 @@ def _helpers(program: str, entry_point: str) -> list[str]:
     return [ast.dump(node) for node in tree.body if getattr(node, "name", None) != entry_point]
 
 
-def _python(source: str, seconds: float) -> subprocess.CompletedProcess[bytes] | None:
+def _python(source: str, seconds: int) -> subprocess.CompletedProcess[bytes] | None:
+    limited = f"import resource\nresource.setrlimit(resource.RLIMIT_CPU, ({seconds}, {seconds}))\nexec({source!r})"
     try:
-        return subprocess.run([sys.executable, "-I", "-c", source], capture_output=True, timeout=seconds)
+        return subprocess.run([sys.executable, "-I", "-c", limited], capture_output=True, timeout=120)
     except subprocess.TimeoutExpired:
         return None
