@@ -27,6 +27,10 @@ from strop.tasks.mbpp import SHOWN
 from strop.tasks.mbpp_examples import EXAMPLES
 from strop.types import Message, Prompt, ScriptCheck, StropError, Task
 
+FENCE = "\n```"
+TRIALS = ("\n# Example", "\n# Test", "\nprint(", "\nassert ", "\nif __name__")
+"""How small chat models begin to try out a function that they have just written."""
+
 
 class Protocol(Interface):
     """What every protocol offers."""
@@ -82,9 +86,7 @@ def choose(name: str, *, chat: bool, local: bool) -> Protocol:
     protocol = get_protocol((("block" if local else "chat") if chat else "completion") if name == "auto" else name)
     fitting = comparable(chat=chat, local=local)
     if protocol not in fitting:
-        lacks = (
-            "a chat template, which this model lacks" if not chat else "a begun reply, which endpoints refuse"
-        )
+        lacks = "a chat template, which this model lacks" if not chat else "a begun reply, which endpoints refuse"
         names = ", ".join(item.name for item in fitting)
         raise StropError(f"the protocol {name!r} needs {lacks} (this model can use: {names})")
     return protocol
@@ -225,12 +227,13 @@ class Block:
     """`chat` with the reply's code block already opened: the stub to complete, and ```` ```python ```` to go on from.
 
     For local models, which can be made to continue a message; a reply then holds the program and nothing else, which
-    saves a small model most of its tokens. Tasks without a stub get `chat`'s question.
+    saves a small model most of its tokens. A function or class ends where a line at the margin starts to try it out.
+    Tasks without a stub get `chat`'s question; whole programs end with their block only.
     """
 
     name = "block"
     chat = True
-    stop = ("\n```",)
+    stop = (FENCE,)
 
     def render(self, task: Task) -> Prompt:
         if not task.stub:
@@ -239,10 +242,10 @@ class Block:
         return (Message("user", text), Message("assistant", "```python\n"))
 
     def stop_for(self, task: Task) -> tuple[str, ...]:
-        return self.stop
+        return (FENCE, *TRIALS) if task.entry_point else (FENCE,)
 
     def extract(self, task: Task, text: str) -> str:
-        return extract_program(f"```python\n{text}", task.entry_point, task.stub)
+        return extract_program(f"```python\n{cut_at(text, self.stop_for(task))}", task.entry_point, task.stub)
 
     def answer(self, task: Task, program: str) -> str:
         return program.strip("\n") + "\n```"
