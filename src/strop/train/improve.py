@@ -16,6 +16,7 @@ arXiv 2203.14465): a second round refines the data, not the leftovers of the fir
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -28,7 +29,7 @@ from strop.train.examples import judged, preferences, rejection_sampled
 from strop.train.lora import LearnerSettings
 from strop.train.sft import train_sft
 from strop.train.splits import divide, pick
-from strop.types import SamplingParams, StropError, Task
+from strop.types import SamplingParams, Spent, StropError, Task
 
 if TYPE_CHECKING:
     from strop.judge import Judge
@@ -161,6 +162,7 @@ def _learn(
     run: Run, number: int, adapter: Path, settings: ImproveSettings, plan: Plan, on_progress: OnProgress
 ) -> None:
     stage = f"train-{number}"
+    began = time.monotonic()
     rows = judged(plan.practice, *practised(run, number))
     shared: dict[str, Any] = {
         "folder": run.path / stage,
@@ -179,6 +181,7 @@ def _learn(
         train_dpo(settings.model, pairs, **shared)
     else:
         raise StropError(f"Unknown recipe {settings.recipe!r}; there are rft and dpo.")
+    run.charge(stage, "training", Spent(seconds=time.monotonic() - began))
 
 
 def practised(run: Run, rounds: int) -> tuple[list, dict]:
