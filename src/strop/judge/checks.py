@@ -60,6 +60,7 @@ class Outcome:
             "detail": (f"{bad.name}: {bad.message}" if bad.name else bad.message)[:500] if bad else "",
             "output": self.output,
             "flags": sorted(self.flags),
+            "limit": bool(self.timed_out) or "judge_limit" in self.flags,
         }  # fmt: skip
 
 

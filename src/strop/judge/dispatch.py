@@ -5,83 +5,33 @@ from __future__ import annotations
 import atexit
 import hashlib
 import json
-import os
 import pickle
 import selectors
 import socket
-import subprocess
-import sys
 import threading
 import time
 import warnings
 import weakref
 from collections import OrderedDict, deque
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from typing import Any
 
 from strop.judge.sandbox.layout import package_paths
-from strop.types import CheckResult, Limits, StdioCheck, StropError, Task, Verdict, content_hash
+from strop.judge.staff import Call, Job, Worker, cpu_of, refusal, stalled, start_worker, verdict_of
+from strop.types import Limits, StdioCheck, StropError, Verdict, content_hash
 
-_SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-_START = f"import sys; sys.path.insert(0, {_SOURCE!r}); from strop.judge.worker import main; main()"
 DEPTH = 2
 """Jobs handed to a worker: the one it runs and the next."""
 KNOWN_TASKS = 256
 """Tasks that a worker keeps prepared."""
 ATTEMPTS = 3
 """How often a program is tried when its worker dies under it."""
-START_FAILURES = 3
+START_FAILURES = 5
 """Workers that die before they are ready, one after the other, until the judge gives up."""
 START_SECONDS = 60.0
 SLACK_SECONDS = 1.0
 """What a worker may exceed its own allowance by before it is killed."""
-
-
-@dataclass(slots=True, eq=False)
-class Call:
-    """One caller's `run` or `stream`."""
-
-    deliver: Callable[[Any], None]
-    checks: str
-    cancelled: bool = False
-
-
-@dataclass(slots=True, eq=False)
-class Job:
-    """One program to judge."""
-
-    call: Call
-    key: Any
-    task: Task
-    program: str
-    attempts: int = 0
-    done: bool = False
-    grace: float = 1.0
-    """Factor on the limits: above 1 when a borderline time-out is run again."""
-    cache_key: str = ""
-
-
-@dataclass(slots=True, eq=False)
-class _Worker:
-    process: subprocess.Popen[bytes]
-    channel: socket.socket
-    slot: int
-    ready: bool = False
-    jobs: OrderedDict[int, Job] = field(default_factory=OrderedDict)
-    """Handed out and not answered, oldest first; the first is running."""
-    tasks: OrderedDict[int, Task] = field(default_factory=OrderedDict)
-    """Tasks it knows, by id(); kept alive here so that an id stays unique."""
-    inbox: bytearray = field(default_factory=bytearray)
-    outbox: bytearray = field(default_factory=bytearray)
-    since: float = 0.0
-    """When the running job began, and the worker's CPU time then."""
-    cpu_then: float = 0.0
-    level: str = ""
-    slowness: float = 1.0
-
-
-_slots = iter(range(os.getpid() * 7 % 2000, 1 << 40))
 
 
 class Dispatcher(threading.Thread):
@@ -103,8 +53,9 @@ class Dispatcher(threading.Thread):
         }
         self.started = threading.Event()
         self.failure: BaseException | None = None
-        self.workers: list[_Worker] = []
+        self.workers: list[Worker] = []
         self.pending: deque[Job] = deque()
+        self.alone: deque[Job] = deque()
         self.numbers = iter(range(1 << 62))
         self.lock = threading.Lock()
         self.arrived: list[Job] = []
@@ -182,9 +133,15 @@ class Dispatcher(threading.Thread):
         """Tell every waiting caller, once."""
         with self.lock:
             self.failure = self.failure or error
-            waiting = [*self.arrived, *self.pending, *(job for worker in self.workers for job in worker.jobs.values())]
+            waiting = [
+                *self.arrived,
+                *self.pending,
+                *self.alone,
+                *(job for worker in self.workers for job in worker.jobs.values()),
+            ]
             self.arrived = []
             self.pending.clear()
+            self.alone.clear()
         for call in {id(job.call): job.call for job in waiting if not job.done}.values():
             if not call.cancelled:
                 call.cancelled = True
@@ -213,31 +170,11 @@ class Dispatcher(threading.Thread):
     # ---- workers
 
     def _spawn(self) -> None:
-        ours, theirs = socket.socketpair()
-        slot = next(_slots) % 4000
-        config = self.config | {"slot": slot, "parent": os.getpid(), "socket": theirs.fileno()}
-        command = [sys.executable, "-I", "-S", "-B", "-X", "utf8", "-c", _START, json.dumps(config)]
-        try:
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=None if os.environ.get("STROP_JUDGE_DEBUG") else subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
-                start_new_session=True,
-                env={},
-            )
-        except OSError as error:
-            ours.close()
-            raise StropError(f"The judge cannot start a worker: {error}") from None
-        finally:
-            theirs.close()
-        ours.setblocking(False)
-        worker = _Worker(process, ours, slot, since=time.monotonic())
+        worker = start_worker(self.config)
         self.workers.append(worker)
-        self.selector.register(ours, selectors.EVENT_READ, worker)
+        self.selector.register(worker.channel, selectors.EVENT_READ, worker)
 
-    def _bury(self, worker: _Worker) -> None:
+    def _bury(self, worker: Worker) -> None:
         try:
             self.selector.unregister(worker.channel)
         except (KeyError, ValueError):
@@ -246,7 +183,7 @@ class Dispatcher(threading.Thread):
         worker.process.kill()
         worker.process.wait()
 
-    def _replace(self, worker: _Worker, verdict: Callable[[Job], Verdict] | None = None) -> None:
+    def _replace(self, worker: Worker, verdict: Callable[[Job], Verdict] | None = None) -> None:
         """Bury a worker and start another. `verdict` settles the job it ran; without it, that job is tried again."""
         self.workers.remove(worker)
         self._bury(worker)
@@ -266,7 +203,7 @@ class Dispatcher(threading.Thread):
             self.pending.extendleft(reversed([job for job in jobs if not job.done]))
         self._spawn()
 
-    def _hear(self, worker: _Worker) -> None:
+    def _hear(self, worker: Worker) -> None:
         try:
             data = worker.channel.recv(1 << 18)
         except BlockingIOError:
@@ -289,9 +226,9 @@ class Dispatcher(threading.Thread):
             elif "ready" in message:
                 self._admit(worker, message)
             else:
-                raise StropError(_refusal(message["refused"], self.config["levels"]))
+                raise StropError(refusal(message["refused"], self.config["levels"]))
 
-    def _admit(self, worker: _Worker, message: dict[str, Any]) -> None:
+    def _admit(self, worker: Worker, message: dict[str, Any]) -> None:
         worker.ready = True
         worker.level = message["ready"]
         worker.slowness = message["slowness"]
@@ -306,6 +243,14 @@ class Dispatcher(threading.Thread):
     # ---- jobs
 
     def _hand_out(self) -> None:
+        while self.alone and (self.alone[0].done or self.alone[0].call.cancelled):
+            self.alone.popleft()
+        if self.alone:
+            # A time-out on a busy machine is asked again with nothing of ours beside it, and with more time.
+            ready = [worker for worker in self.workers if worker.ready]
+            if ready and not any(worker.jobs for worker in self.workers):
+                self._send(ready[0], self.alone[0])
+            return
         while self.pending:
             worker = min((w for w in self.workers if w.ready), key=lambda w: len(w.jobs), default=None)
             if worker is None or len(worker.jobs) >= DEPTH:
@@ -329,7 +274,7 @@ class Dispatcher(threading.Thread):
                 if not job.done and not job.call.cancelled:
                     self._send(idle.pop(), job)
 
-    def _send(self, worker: _Worker, job: Job) -> None:
+    def _send(self, worker: Worker, job: Job) -> None:
         batch: list[tuple] = []
         key = id(job.task)
         if key in worker.tasks:
@@ -351,12 +296,12 @@ class Dispatcher(threading.Thread):
             self._settle(job, Verdict(status="judge_error", fraction=0.0, detail=problem))
             return
         if not worker.jobs:
-            self._stamp(worker)
+            worker.stamp()
         worker.jobs[number] = job
         worker.outbox += len(data).to_bytes(4, "little") + data
         self._flush(worker)
 
-    def _flush(self, worker: _Worker) -> None:
+    def _flush(self, worker: Worker) -> None:
         try:
             sent = worker.channel.send(worker.outbox) if worker.outbox else 0
         except BlockingIOError:
@@ -368,30 +313,16 @@ class Dispatcher(threading.Thread):
         if self.selector.get_key(worker.channel).events != wanted:
             self.selector.modify(worker.channel, wanted, worker)
 
-    def _stamp(self, worker: _Worker) -> None:
-        worker.since = time.monotonic()
-        worker.cpu_then = _cpu_of(worker.process.pid)
-
-    def _answer(self, worker: _Worker, message: dict[str, Any]) -> None:
+    def _answer(self, worker: Worker, message: dict[str, Any]) -> None:
         job = worker.jobs.pop(message["job"])
-        self._stamp(worker)
+        worker.stamp()
         if job.done:
             return
-        verdict = Verdict(
-            status=message["status"],
-            fraction=message["fraction"],
-            checks=tuple(
-                CheckResult(name=n, passed=p, visible=v, status=s, message=m, actual=a, expected=e)
-                for n, p, v, s, m, a, e in message["checks"]
-            ),
-            seconds=message["seconds"],
-            wall_seconds=message["wall"],
-            memory_mb=message["memory"],
-            detail=message["detail"],
-            output=message["output"],
-            isolation=worker.level,
-            flags=tuple(message["flags"]),
-        )
+        if message.get("contended") and job.grace == 1.0:
+            job.grace = 1.5 * message["contended"]
+            self.alone.append(job)
+            return
+        verdict = verdict_of(message, worker.level)
         self._settle(job, verdict)
 
     def _settle(self, job: Job, verdict: Verdict) -> None:
@@ -425,11 +356,11 @@ class Dispatcher(threading.Thread):
                 job = next(iter(worker.jobs.values()))
                 cpu, wall = self._allowance(worker, job)
                 if (
-                    now - worker.since > cpu and _cpu_of(worker.process.pid) - worker.cpu_then > cpu
+                    now - worker.since > cpu and cpu_of(worker.process.pid) - worker.cpu_then > cpu
                 ) or now - worker.since > wall:
-                    self._replace(worker, _stalled)
+                    self._replace(worker, stalled)
 
-    def _allowance(self, worker: _Worker, job: Job) -> tuple[float, float]:
+    def _allowance(self, worker: Worker, job: Job) -> tuple[float, float]:
         """CPU seconds of the worker itself, and wall seconds in all, that one job may take."""
         own, common = job.task.limits, self.limits
         cpu = (own.cpu_seconds or common.cpu_seconds or 3.0 * worker.slowness) * job.grace
@@ -437,30 +368,6 @@ class Dispatcher(threading.Thread):
         runs = self.repeat * max(1, sum(isinstance(check, StdioCheck) for check in job.task.checks))
         # Wall time is only a net below the worker's own limits, which leave out time spent waiting for a core.
         return self.repeat * cpu + SLACK_SECONDS, 20 * runs * (wall + cpu) + 30
-
-
-def _stalled(job: Job) -> Verdict:
-    return Verdict(
-        status="timeout",
-        fraction=0.0,
-        detail="checking what the program returned took too long",
-        flags=("judge_limit",),
-    )
-
-
-def _refusal(why: dict[str, str], levels: list[str]) -> str:
-    reasons = " ".join(f"{level}: {reason}." for level, reason in why.items())
-    return (
-        f"No isolation level that was allowed ({', '.join(levels)}) holds on this machine. {reasons} "
-        "Run where user namespaces or Landlock are available, or pass unsafe=True (--unsafe) to run without isolation."
-    )
-
-
-def _cpu_of(pid: int) -> float:
-    try:
-        return time.clock_gettime((~pid << 3) | 2)
-    except OSError:
-        return 0.0
 
 
 _living: set[Dispatcher] = set()

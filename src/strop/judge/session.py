@@ -31,6 +31,9 @@ _START = f"import sys; sys.path.insert(0, {_SOURCE!r}); from strop.judge.sandbox
 class ZygoteGone(Exception):
     """The zygote died or cannot start: a failure of ours, never of the program."""
 
+    killed = False
+    """Somebody killed it: that says nothing about the level."""
+
 
 class Ended(Exception):
     """The session is over. `kind`: died, timeout, bad_frame or load. Never the program's own exception."""
@@ -99,7 +102,9 @@ class Zygote:
         problem = json.loads(answer[1:]).get("error") if answer else self._last_words()
         if problem:
             self.close()
-            raise ZygoteGone(problem)
+            error = ZygoteGone(problem)
+            error.killed = self.process.returncode < 0
+            raise error
 
     def _last_words(self) -> str:
         lines = os.pread(self._files[2], 4000, 0).decode(errors="replace").strip().splitlines()
@@ -113,8 +118,12 @@ class Zygote:
 
     def close(self) -> None:
         """End it with all that it forked. Safe to call twice."""
-        self.process.kill()
-        self.process.wait()
+        self.channel.close()  # it leaves by itself when its worker hangs up
+        try:
+            self.process.wait(0.5)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
         self._close_files()
 
     def ask(self, message: bytes, fd: int | None = None) -> None:

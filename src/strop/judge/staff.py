@@ -1,0 +1,137 @@
+"""The people of a judge: callers, their jobs, and the workers that do them."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from strop.types import CheckResult, StropError, Task, Verdict
+
+_SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+_START = f"import sys; sys.path.insert(0, {_SOURCE!r}); from strop.judge.worker import main; main()"
+_slots = itertools.count(os.getpid() * 7)
+
+
+@dataclass(slots=True, eq=False)
+class Call:
+    """One caller's `run` or `stream`."""
+
+    deliver: Callable[[Any], None]
+    checks: str
+    cancelled: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """One program to judge."""
+
+    call: Call
+    key: Any
+    task: Task
+    program: str
+    attempts: int = 0
+    done: bool = False
+    grace: float = 1.0
+    """Factor on the limits: above 1 when a borderline time-out is run again."""
+    cache_key: str = ""
+
+
+@dataclass(slots=True, eq=False)
+class Worker:
+    process: subprocess.Popen[bytes]
+    channel: socket.socket
+    slot: int
+    ready: bool = False
+    jobs: OrderedDict[int, Job] = field(default_factory=OrderedDict)
+    """Handed out and not answered, oldest first; the first is running."""
+    tasks: OrderedDict[int, Task] = field(default_factory=OrderedDict)
+    """Tasks it knows, by id(); kept alive here so that an id stays unique."""
+    inbox: bytearray = field(default_factory=bytearray)
+    outbox: bytearray = field(default_factory=bytearray)
+    since: float = 0.0
+    """When the running job began, and the worker's CPU time then."""
+    cpu_then: float = 0.0
+    level: str = ""
+    slowness: float = 1.0
+
+    def stamp(self) -> None:
+        """The next job begins now."""
+        self.since = time.monotonic()
+        self.cpu_then = cpu_of(self.process.pid)
+
+
+def start_worker(common: dict[str, Any]) -> Worker:
+    """A new worker process, on its way up. Raises StropError when no interpreter can be started."""
+    ours, theirs = socket.socketpair()
+    slot = next(_slots) % 4000
+    config = common | {"slot": slot, "parent": os.getpid(), "socket": theirs.fileno()}
+    command = [sys.executable, "-I", "-S", "-B", "-X", "utf8", "-c", _START, json.dumps(config)]
+    try:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=None if os.environ.get("STROP_JUDGE_DEBUG") else subprocess.DEVNULL,
+            pass_fds=[theirs.fileno()],
+            start_new_session=True,
+            env={},
+        )
+    except OSError as error:
+        ours.close()
+        raise StropError(f"The judge cannot start a worker: {error}") from None
+    finally:
+        theirs.close()
+    ours.setblocking(False)
+    return Worker(process, ours, slot, since=time.monotonic())
+
+
+def verdict_of(message: dict[str, Any], level: str) -> Verdict:
+    """The verdict in a worker's message."""
+    return Verdict(
+        status=message["status"],
+        fraction=message["fraction"],
+        checks=tuple(
+            CheckResult(name=n, passed=p, visible=v, status=s, message=m, actual=a, expected=e)
+            for n, p, v, s, m, a, e in message["checks"]
+        ),
+        seconds=message["seconds"],
+        wall_seconds=message["wall"],
+        memory_mb=message["memory"],
+        detail=message["detail"],
+        output=message["output"],
+        isolation=level,
+        flags=tuple(message["flags"]),
+    )
+
+
+def stalled(job: Job) -> Verdict:
+    return Verdict(
+        status="timeout",
+        fraction=0.0,
+        detail="checking what the program returned took too long",
+        flags=("judge_limit",),
+    )
+
+
+def refusal(why: dict[str, str], levels: list[str]) -> str:
+    reasons = " ".join(f"{level}: {reason}." for level, reason in why.items())
+    return (
+        f"No isolation level that was allowed ({', '.join(levels)}) holds on this machine. {reasons} "
+        "Run where user namespaces or Landlock are available, or pass unsafe=True (--unsafe) to run without isolation."
+    )
+
+
+def cpu_of(pid: int) -> float:
+    try:
+        return time.clock_gettime((~pid << 3) | 2)
+    except OSError:
+        return 0.0
