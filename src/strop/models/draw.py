@@ -89,33 +89,35 @@ def _draw_scaled(logits: Any, log_total: Any, params: SamplingParams, uniforms: 
     """
     import torch
 
-    rows, vocabulary = logits.shape
+    count, vocabulary = logits.shape
     temperature = params.temperature
     log_totals = log_total if temperature == 1 else torch.logsumexp(logits / temperature, -1)
-    result = np.empty(rows, dtype=np.int64)
-    pending = np.arange(rows)
+    result = np.empty(count, dtype=np.int64)
+    pending = np.arange(count)
     limit = params.top_k or vocabulary
     for width in (64, 1024, vocabulary):
         width = min(width, limit, vocabulary)
-        part = logits if len(pending) == rows else logits[torch.from_numpy(pending)]
+        part = logits if len(pending) == count else logits[torch.from_numpy(pending)]
         values, ids = torch.topk(part, width)
         order = _ties_by_id(values, ids)
         values, ids = values.gather(1, order), ids.gather(1, order)
         log_probabilities = values.double() / temperature - log_totals[torch.from_numpy(pending)].double()[:, None]
         cumulative = np.cumsum(np.exp(log_probabilities.numpy()), axis=1)
         # With top-k the kept tokens are renormalised before top-p looks at them.
-        total = cumulative[:, -1] if width == limit < vocabulary else np.ones(len(pending))
         whole = width in (limit, vocabulary)
-        if whole and width == vocabulary:
-            total = cumulative[:, -1]
-        reached = cumulative >= params.top_p * total[:, None] if params.top_p < 1 else np.zeros_like(cumulative, bool)
-        last = np.where(reached.any(axis=1), reached.argmax(axis=1), width - 1)
-        inside = reached.any(axis=1) & (last < width - 1)  # a tie on the last place may go on outside
-        mass = cumulative[np.arange(len(pending)), last]
-        # Without top-p the target may lie inside this part although the kept set reaches further.
-        target = uniforms[pending] * (mass if params.top_p < 1 else total)
+        total = cumulative[:, -1] if whole else np.ones(len(pending))
+        rows = np.arange(len(pending))
+        if params.top_p < 1:
+            reached = cumulative >= params.top_p * total[:, None]
+            last = np.where(reached.any(axis=1), reached.argmax(axis=1), width - 1)
+            target = uniforms[pending] * cumulative[rows, last]
+        else:
+            last = np.full(len(pending), width - 1)
+            target = uniforms[pending] * total
         position = np.minimum((cumulative <= target[:, None]).sum(axis=1), last)
-        done = inside | whole | ((params.top_p >= 1) & (target < cumulative[:, -1]))
+        # Decided when neither the end of the kept set nor the draw lies at this part's edge, where a tie may go on.
+        edge = last if params.top_p < 1 else position
+        done = np.full(len(pending), True) if whole else (values[rows, edge] > values[:, -1]).numpy()
         result[pending[done]] = ids.numpy()[done, position[done]]
         pending = pending[~done]
         if not len(pending):

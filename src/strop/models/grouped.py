@@ -38,7 +38,7 @@ def supports(model: Any) -> bool:
 
 @dataclass(slots=True)
 class _Prefix:
-    """Keys and values of one prompt, per layer: [key heads, length, head size]."""
+    """One prompt: per layer keys [key heads, head size, length] and values [key heads, length, head size]."""
 
     length: int
     keys: list[Any]
@@ -110,8 +110,10 @@ class GroupedEngine:
                 torch.tensor([prompt]), past_key_values=DynamicCache(), use_cache=True, logits_to_keep=1
             )
             layers = output.past_key_values.layers
-            keys = [layer.keys[0].transpose(1, 2).contiguous() for layer in layers]
-            values = [layer.values[0].contiguous() for layer in layers]
+            # Padded to 16 tokens, because the products' last bits depend on the number of rows at some odd lengths.
+            missing = -len(prompt) % 16
+            keys = [torch.nn.functional.pad(layer.keys[0].transpose(1, 2), (0, missing)) for layer in layers]
+            values = [torch.nn.functional.pad(layer.values[0], (0, 0, 0, missing)) for layer in layers]
             self._last = (prompt, output.logits[0, -1].clone(), _Prefix(len(prompt), keys, values, None))
         _, logits, prefix = self._last
         self._prefixes.append(_Prefix(prefix.length, prefix.keys, prefix.values, torch.tensor(free)))
@@ -210,24 +212,37 @@ class GroupedEngine:
         keys, values = self._own_keys[layer], self._own_values[layer]
         keys[step.slots, :, step.places] = key[:, :, 0]
         values[step.slots, :, step.places] = value[:, :, 0]
-        query = (query * scaling).view(rows, key_heads, heads // key_heads, size)
+        rep = heads // key_heads
+        query = (query * scaling).view(rows, key_heads, rep, size)
         if not step.dense:
             query = query.new_zeros(step.count, *query.shape[1:]).index_copy_(0, step.slots, query)
 
         own = torch.matmul(query, keys[: step.count, :, : step.own].transpose(2, 3))
         step.scores[..., : step.own] = own.masked_fill_(step.hidden, -torch.inf)
         for prefix in self._prefixes:
-            part = query[prefix.slots].transpose(0, 1).reshape(key_heads, -1, size) @ prefix.keys[layer]
-            part = part.view(key_heads, len(prefix.slots), -1, prefix.length).transpose(0, 1)
+            index = _padded(prefix.slots, rep, size)
+            part = query[index].transpose(0, 1).reshape(key_heads, -1, size) @ prefix.keys[layer]
+            part = part.view(key_heads, len(index), rep, -1)[:, : len(prefix.slots), :, : prefix.length].transpose(0, 1)
             step.scores[prefix.slots, :, :, step.own : step.own + prefix.length] = part
 
         weights = torch.softmax(step.scores, -1, dtype=torch.float32).to(values.dtype)
         result = weights[..., : step.own] @ values[: step.count, :, : step.own]
         for prefix in self._prefixes:
-            part = weights[prefix.slots, :, :, step.own : step.own + prefix.length]
-            part = part.transpose(0, 1).reshape(key_heads, -1, prefix.length) @ prefix.values[layer]
-            result.index_add_(0, prefix.slots, part.view(key_heads, len(prefix.slots), -1, size).transpose(0, 1))
+            padded = prefix.values[layer].shape[1]  # weights beyond the prompt's length are zero
+            part = weights[_padded(prefix.slots, rep, size), :, :, step.own : step.own + padded]
+            part = part.transpose(0, 1).reshape(key_heads, -1, padded) @ prefix.values[layer]
+            part = part.view(key_heads, -1, rep, size)[:, : len(prefix.slots)].transpose(0, 1)
+            result.index_add_(0, prefix.slots, part)
         return (result if step.dense else result[step.slots]).reshape(rows, 1, heads, size)
+
+
+def _padded(slots: Any, per_slot: int, size: int) -> Any:
+    """Slots with the first one repeated until the matrix product over them has enough rows.
+
+    Products of fewer than 4 rows, or of fewer than 400 multiplications, take other paths, whose last bits differ.
+    """
+    missing = -(-max(8, -(-400 // size)) // per_slot) - len(slots)
+    return slots if missing <= 0 else slots.new_tensor(slots.tolist() + [int(slots[0])] * missing)
 
 
 def _rounded(length: int) -> int:

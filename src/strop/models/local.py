@@ -6,6 +6,8 @@ completion ends, and the next request takes its place.
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -28,6 +30,10 @@ DEFAULT_BATCH_SIZE = 32
 
 def load_local(spec: str, *, batch_size: int | None, dtype: str, threads: int | None) -> LocalModel:
     """Load weights and make them a Model. `threads` sets torch's thread count for the whole process."""
+    if "torch" not in sys.modules:
+        # OpenMP's threads wait for each other in a busy loop. When another process holds one of the cores, every layer
+        # then loses a time slice of the scheduler: measured, 100 times slower. Asleep they lose some microseconds.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if threads is not None:
         import torch
 
@@ -68,7 +74,7 @@ class LocalModel:
         self.batch_size = batch_size or DEFAULT_BATCH_SIZE
         self.chat = bool(getattr(tokenizer, "chat_template", None))
         self.model, self.tokenizer = model, tokenizer
-        self._ends = _end_tokens(model, tokenizer)
+        self.ends = _end_tokens(model, tokenizer)
         self._context = int(getattr(model.config, "max_position_embeddings", 0) or 1 << 30)
         self.engine = "grouped" if grouped.supports(model) else "padded"
         self._packed = PackedLinears(model) if self.engine == "grouped" and PackedLinears.available(model) else None
@@ -150,7 +156,7 @@ class LocalModel:
         return ids
 
     def _finished(self, row: _Row, stops: StopStrings) -> FinishReason | None:
-        if row.tokens[-1] in self._ends:
+        if row.tokens[-1] in self.ends:
             return "stop"
         if stops.reached(row.tokens):
             return "stop_string"
@@ -217,7 +223,7 @@ class LocalModel:
 
     def close(self) -> None:
         """Drop the weights; the object cannot be used afterwards."""
-        del self.model
+        self.model = None
 
 
 def _chunks_of_tokens(order: list[int], lengths: list[int], most: int = 4096) -> Iterator[list[int]]:

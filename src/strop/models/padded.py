@@ -42,8 +42,8 @@ class PaddedEngine:
         output = self._model(
             input_ids=torch.tensor([list(prompt)]), past_key_values=cache, use_cache=True, logits_to_keep=1
         )
-        cache = output.past_key_values
-        if not all(type(layer).__name__ == "DynamicLayer" for layer in cache.layers):
+        cache = getattr(output, "past_key_values", None)
+        if cache is None or not all(type(layer).__name__ == "DynamicLayer" for layer in cache.layers):
             raise StropError(
                 f"Architecture {self._model.config.model_type!r} keeps a state that Strop's sampler cannot batch; "
                 "serve the model and use openai/NAME@URL."
