@@ -125,9 +125,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("level", LEVELS)
 
 
-def as_nobody(
-    code: str, *arguments: str, userns: bool = True, timeout: float = 120
-) -> subprocess.CompletedProcess[str]:
+def as_nobody(code: str, *arguments: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
     """Run Python code as an unprivileged user (needs root).
 
     In a mount namespace of its own, where the interpreter's folder can be reached although it may lie in a home
@@ -144,7 +142,6 @@ def as_nobody(
         mount --bind {base} /run/strop-test/base
         mount -t tmpfs -o mode=755 tmpfs {home} && mkdir -p {base} && mount --bind /run/strop-test/base {base}
     fi
-    {"" if userns else "echo 0 > /proc/sys/user/max_user_namespaces"}
     cd /
     exec setpriv --reuid 65534 --regid 65534 --clear-groups --no-new-privs "$@"
     """
