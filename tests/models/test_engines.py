@@ -70,7 +70,7 @@ def test_log_probabilities_equal_a_plain_forward_pass(small_model, kind):
         with torch.no_grad():
             logits = model.model(torch.tensor([prompt + completion.token_ids])).logits[0].log_softmax(-1)
         for place, (token, logprob) in enumerate(zip(completion.token_ids, completion.logprobs)):
-            assert logprob == pytest.approx(logits[len(prompt) - 1 + place, token].item(), abs=1e-4)
+            assert logprob == pytest.approx(logits[len(prompt) - 1 + place, token].item(), abs=1e-3)
 
 
 def test_every_request_is_answered_once_and_counted(small_model):
@@ -127,7 +127,7 @@ def test_scores_of_many_lengths_equal_single_ones(small_model):
     for pair, score in zip(pairs, model.score(pairs)):
         [alone] = model.score([pair])
         assert score.token_ids == alone.token_ids == tuple(model.tokenizer(pair[1]).input_ids)
-        assert score.logprobs == pytest.approx(alone.logprobs, abs=1e-4)
+        assert score.logprobs == pytest.approx(alone.logprobs, abs=1e-3)
 
 
 def test_architectures_that_cannot_be_batched_are_refused(small_model):

@@ -104,3 +104,13 @@ def test_a_prompt_longer_than_the_context_is_refused(smollm2):
 def test_parameters_out_of_range_are_refused(smollm2, bad):
     with pytest.raises(StropError, match=next(iter(bad))):
         list(smollm2.sample([Request(prompt="a", seed=0)], SamplingParams(**bad)))
+
+
+def test_a_sample_does_not_depend_on_its_batch(smollm2, monkeypatch):
+    requests = [Request(prompt=PROMPTS[index % 3], seed=index) for index in range(7)]
+    params = SamplingParams(max_tokens=12)
+    whole = drawn(smollm2, requests, params)
+    monkeypatch.setattr(smollm2, "batch_size", 2)
+    for first, second in zip(whole, reversed(drawn(smollm2, requests[::-1], params))):
+        assert first.token_ids == second.token_ids
+        assert first.logprobs == second.logprobs
