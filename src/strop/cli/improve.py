@@ -75,10 +75,13 @@ def improve(
     from strop.models.spec import is_local
     from strop.run import Run
     from strop.tasks import task_set_hash
-    from strop.train.improve import ImproveSettings, plan
+    from strop.train.improve import RECIPES, ImproveSettings, plan
     from strop.train.improve import improve as improve_model
     from strop.train.lora import LearnerSettings
+    from strop.types import StropError
 
+    if recipe not in RECIPES:
+        raise StropError(f"There is no recipe {recipe!r}; choose one of {', '.join(RECIPES)}.")
     settings = ImproveSettings(
         model=model, tasks=tasks, held_out=held_out, recipe=recipe, rounds=rounds,  # type: ignore[arg-type]
         practice_tasks=practice_tasks or None, practice_samples=practice_samples, held_out_tasks=held_out_tasks or None,

@@ -10,7 +10,8 @@ import sys
 from importlib import import_module
 
 if sys.version_info < (3, 11):  # noqa: UP036
-    sys.exit("Strop needs Python 3.11 or newer; this is Python %d.%d." % sys.version_info[:2])  # noqa: UP031
+    sys.stderr.write("strop: Strop needs Python 3.11 or newer; this is Python %d.%d.\n" % sys.version_info[:2])  # noqa: UP031
+    sys.exit(2)
 
 import typer
 

@@ -20,7 +20,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from strop.evals.solve import OnProgress, measure, silent, task_records
 from strop.train import guard
@@ -29,7 +29,7 @@ from strop.train.examples import judged, preferences, rejection_sampled
 from strop.train.lora import LearnerSettings
 from strop.train.sft import train_sft
 from strop.train.splits import divide, pick
-from strop.types import SamplingParams, Spent, StropError, Task
+from strop.types import SamplingParams, Spent, Task
 
 if TYPE_CHECKING:
     from strop.judge import Judge
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from strop.tasks.protocols import Protocol
 
 Recipe = Literal["rft", "dpo"]
+RECIPES: tuple[Recipe, ...] = get_args(Recipe)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,12 +176,10 @@ def _learn(
         examples = rejection_sampled(rows, plan.protocol, per_task=settings.per_task, seed=settings.seed)
         run.save_result(f"{stage}-data", [asdict(example) for example in examples])
         train_sft(settings.model, examples, **shared)
-    elif settings.recipe == "dpo":
+    else:
         pairs = preferences(rows, plan.protocol, per_task=settings.per_task, seed=settings.seed)
         run.save_result(f"{stage}-data", [asdict(pair) for pair in pairs])
         train_dpo(settings.model, pairs, **shared)
-    else:
-        raise StropError(f"Unknown recipe {settings.recipe!r}; there are rft and dpo.")
     run.charge(stage, "training", Spent(seconds=time.monotonic() - began))
 
 
