@@ -149,17 +149,31 @@ def uses_own_helper(program: str, task: Task) -> bool:
     return any(name in check.code for name in given & own for check in task.checks if isinstance(check, ScriptCheck))
 
 
+def write(path: Path, files: dict[str, Any], cases: list[dict[str, Any]]) -> None:
+    causes = Counter(case["cause"] for case in cases)
+    report = {"files": files, "disagreements": len(cases), "causes": dict(causes.most_common()), "cases": cases}
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(report, indent=1) + "\n")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--workers", type=int)
+    parser.add_argument("--only", help="files, separated by commas; the results of the others are kept")
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
     paths = sorted(options.data.glob("*.jsonl"))
     if not paths:
         raise SystemExit(f"{options.data}: no sample files")
-    files, cases = {}, []
+    files: dict[str, Any] = {}
+    cases: list[dict[str, Any]] = []
+    if options.only:
+        paths = [path for path in paths if path.name in options.only.split(",")]
+        kept = json.loads(options.out.read_text()) if options.out.exists() else {"files": {}, "cases": []}
+        files = {name: file for name, file in kept["files"].items() if name not in {path.name for path in paths}}
+        cases = [case for case in kept["cases"] if case["file"] in files]
     with Judge(workers=options.workers) as judge, ThreadPoolExecutor(2) as pool:
         for path in paths:
             rows = read(path)
@@ -191,10 +205,8 @@ def main() -> None:
                 "judge_errors": sum(v.status == "judge_error" for runs in verdicts.values() for v in runs),
             }
             print(path.name, files[path.name], flush=True)
+            write(options.out, files, cases)
     causes = Counter(case["cause"] for case in cases)
-    report = {"files": files, "disagreements": len(cases), "causes": dict(causes.most_common()), "cases": cases}
-    options.out.parent.mkdir(exist_ok=True)
-    options.out.write_text(json.dumps(report, indent=1) + "\n")
     print(f"{sum(file['programs'] for file in files.values())} programs, {len(cases)} disagreements: {dict(causes)}")
     sys.exit(1 if causes["judge wrong"] or causes["judge error"] else 0)
 
