@@ -236,7 +236,7 @@ Status = Literal[
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckResult:
-    """Outcome of one check. `actual` and `expected` are excerpts for reports; methods see them for visible checks only."""
+    """Outcome of one check. `actual` and `expected` are excerpts; methods see them for visible checks only."""
 
     name: str
     passed: bool

@@ -183,6 +183,28 @@ class Completion:
         return body_of(program, task, shown) if task.stub else program.removeprefix(shown)
 
 
+def chat_question(task: Task) -> str:
+    """What `chat` asks: the stub to complete, the function or class to write, or the whole program."""
+    if task.stub and task.stub == task.prompt:
+        text = (
+            "Complete this Python function. Reply with the whole function in one Python code block.\n\n"
+            f"```python\n{task.stub.strip()}\n```"
+        )
+    elif task.entry_point:
+        kind = "class" if f"class {task.entry_point}" in task.stub else "function"
+        text = (
+            f"{task.prompt.strip()}\n\n"
+            f"Write the Python {kind} `{task.entry_point}`. Reply with the whole {kind} in one Python code block."
+        )
+    else:
+        text = (
+            f"{task.prompt.strip()}\n\n"
+            "Write a Python program that reads standard input and writes standard output. "
+            "Reply with the whole program in one Python code block."
+        )
+    return text
+
+
 class Chat:
     """Strop's own: one user message, the whole program in one code block, generous extraction (`tasks.extract`).
 
@@ -194,24 +216,7 @@ class Chat:
     stop: tuple[str, ...] = ()
 
     def render(self, task: Task) -> Prompt:
-        if task.stub and task.stub == task.prompt:
-            text = (
-                "Complete this Python function. Reply with the whole function in one Python code block.\n\n"
-                f"```python\n{task.stub.strip()}\n```"
-            )
-        elif task.entry_point:
-            kind = "class" if f"class {task.entry_point}" in task.stub else "function"
-            text = (
-                f"{task.prompt.strip()}\n\n"
-                f"Write the Python {kind} `{task.entry_point}`. Reply with the whole {kind} in one Python code block."
-            )
-        else:
-            text = (
-                f"{task.prompt.strip()}\n\n"
-                "Write a Python program that reads standard input and writes standard output. "
-                "Reply with the whole program in one Python code block."
-            )
-        return (Message("user", text),)
+        return (Message("user", chat_question(task)),)
 
     def stop_for(self, task: Task) -> tuple[str, ...]:
         return ()
@@ -237,8 +242,9 @@ class Block:
 
     def render(self, task: Task) -> Prompt:
         if not task.stub:
-            return (*Chat().render(task), Message("assistant", "```python\n"))
-        text = f"Complete this Python code:\n\n```python\n{task.stub.strip()}\n```"
+            text = chat_question(task)
+        else:
+            text = f"Complete this Python code:\n\n```python\n{task.stub.strip()}\n```"
         return (Message("user", text), Message("assistant", "```python\n"))
 
     def stop_for(self, task: Task) -> tuple[str, ...]:
