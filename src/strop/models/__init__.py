@@ -46,10 +46,13 @@ class Model(Protocol):
     fingerprint: str
     """Local: hash over the contents of weights, config, tokenizer and adapter files, and the number format.
     Endpoint: hash of address and model id, because its weights cannot be seen."""
-    chat: bool
-    """Whether message prompts work: the tokenizer has a chat template, or the endpoint a chat route."""
     batch_size: int
     """How many requests it likes at once. Callers that make fixed chunks of this size get reproducible chunks."""
+
+    @property
+    def chat(self) -> bool:
+        """Whether message prompts work: the tokenizer has a chat template, or the endpoint a chat route."""
+        ...
 
     def sample(self, requests: Sequence[Request], params: SamplingParams) -> Iterator[tuple[int, Completion]]:
         """Answer each request; yields (position in `requests`, completion) as they finish."""

@@ -73,7 +73,8 @@ class LocalModel:
         self.name, self.fingerprint = name, fingerprint
         self.batch_size = batch_size or DEFAULT_BATCH_SIZE
         self.chat = bool(getattr(tokenizer, "chat_template", None))
-        self.model, self.tokenizer = model, tokenizer
+        self.model: Any = model
+        self.tokenizer: Any = tokenizer
         self.ends = _end_tokens(model, tokenizer)
         self._context = int(getattr(model.config, "max_position_embeddings", 0) or 1 << 30)
         self.engine = "grouped" if grouped.supports(model) else "padded"

@@ -43,6 +43,7 @@ class PackedLinears:
     @contextlib.contextmanager
     def installed(self) -> Iterator[None]:
         """Inside, the model's linear layers use the packed weights. Weights trained since are packed anew."""
+        module: Any
         for module in self._linears:
             state = hash((module.weight.data_ptr(), module.weight._version))
             if self._packed.get(module, (None,))[0] != state:

@@ -83,6 +83,7 @@ def _logprobs(value: Any) -> tuple[float, ...] | None:
         numbers = plain
     else:
         return None
-    if not all(isinstance(number, int | float) and not math.isnan(number) for number in numbers):
+    found = tuple(float(number) for number in numbers if isinstance(number, int | float) and not math.isnan(number))
+    if len(found) != len(numbers):
         raise ValueError("logprobs that are not numbers")
-    return tuple(float(number) for number in numbers)
+    return found
