@@ -65,7 +65,7 @@ def test_the_box_is_tight() -> None:
     probe = """
 import json, os, socket, subprocess, sys
 from strop.audit.container import enter, problems
-missing = enter([sys.argv[1]])
+missing = enter([sys.argv[1], sys.prefix, sys.base_prefix])
 def refused(action):
     try:
         action()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -10,6 +11,8 @@ from strop.models.transport import Refused, Transport
 from strop.types import StropError
 
 QUESTION = "Count from one to nine."
+PATIENCE = 15.0
+"""Seconds until a server that gives no answer at all counts as absent; a run that has begun waits far longer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +112,7 @@ def _many(transport: Transport, model: str, route: str, field: str) -> bool:
 
 def _listed(transport: Transport, model: str) -> tuple[bool | None, list[str]]:
     try:
-        body = transport.call("models").body
+        body = transport.call("models", deadline=time.monotonic() + PATIENCE).body
     except Refused as error:
         if error.status in (401, 403):
             raise
