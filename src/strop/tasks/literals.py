@@ -9,10 +9,13 @@ understood: `float("inf")`, `float("nan")`, `frozenset(...)`, `bytearray(...)`, 
 from __future__ import annotations
 
 import ast
+import contextlib
 import datetime
 import math
 import re
+import sys
 import warnings
+from collections.abc import Iterator
 from decimal import Decimal
 from fractions import Fraction
 from threading import Lock
@@ -22,6 +25,9 @@ from strop.types import CallCheck, ScriptCheck
 
 MAX_TEXT = 1_000_000
 """Longest check string that is parsed, in characters."""
+
+USUAL_RECURSION = 1000
+"""Python's own recursion limit, in frames."""
 
 _PARSE_LOCK = Lock()
 _UNPARSABLE = (SyntaxError, ValueError, MemoryError, RecursionError)
@@ -48,13 +54,28 @@ def parse(source: str) -> ast.Module | SyntaxError:
     too. Warnings about escape sequences are silenced; the lock keeps threads from restoring each other's filters.
     """
     try:
-        with _PARSE_LOCK, warnings.catch_warnings():
+        with _PARSE_LOCK, warnings.catch_warnings(), _usual_recursion_limit():
             warnings.simplefilter("ignore")
             return ast.parse(source)
     except SyntaxError as error:
         return error
     except (ValueError, MemoryError, RecursionError) as error:
         return SyntaxError(str(error) or type(error).__name__)
+
+
+@contextlib.contextmanager
+def _usual_recursion_limit() -> Iterator[None]:
+    """Lower a raised recursion limit for a moment: the parser goes as deep as it allows, and overflows the C stack."""
+    limit = sys.getrecursionlimit()
+    try:
+        if limit > USUAL_RECURSION:
+            sys.setrecursionlimit(USUAL_RECURSION)
+    except RecursionError:  # already deeper than that
+        raise SyntaxError("nested too deeply to be parsed here") from None
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(limit)
 
 
 def parse_literal(text: str) -> Any:
