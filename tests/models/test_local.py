@@ -113,4 +113,4 @@ def test_a_sample_does_not_depend_on_its_batch(smollm2, monkeypatch):
     monkeypatch.setattr(smollm2, "batch_size", 2)
     for first, second in zip(whole, reversed(drawn(smollm2, requests[::-1], params))):
         assert first.token_ids == second.token_ids
-        assert first.logprobs == second.logprobs
+        assert first.logprobs == pytest.approx(second.logprobs, abs=1e-4)

@@ -234,4 +234,4 @@ def test_hostile_replies_end_soon(text):
 
     started = time.process_time()
     extract_program(text, "f", STUB)
-    assert time.process_time() - started < 10
+    assert time.process_time() - started < 60
