@@ -42,15 +42,15 @@ def improve(
     practice_tasks: Annotated[
         int, typer.Option("--practice-tasks", min=0, help="Practice tasks each round; 0 for all.")
     ] = 96,
-    practice_samples: Annotated[int, typer.Option("--practice-samples", min=1, help="Samples a practice task.")] = 6,
+    practice_samples: Annotated[int, typer.Option("--practice-samples", min=1, help="Samples a practice task.")] = 5,
     held_out_tasks: Annotated[int, typer.Option("--held-out-tasks", min=0, help="0 for all.")] = 0,
-    held_out_samples: Annotated[int, typer.Option("--held-out-samples", min=1, help="Samples a held-out task.")] = 3,
+    held_out_samples: Annotated[int, typer.Option("--held-out-samples", min=1, help="Samples a held-out task.")] = 2,
     per_task: Annotated[
         int, typer.Option("--per-task", min=1, help="Most programs or pairs learned from one task.")
     ] = 2,
     protocol: Annotated[str, typer.Option("--as", help="Prompt protocol.")] = "auto",
     temperature: Annotated[float, typer.Option("--temperature", "-T", min=0.0)] = 0.8,
-    max_tokens: Annotated[int, typer.Option("--max-tokens", min=1)] = 128,
+    max_tokens: Annotated[int, typer.Option("--max-tokens", min=1)] = 96,
     epochs: Annotated[float, typer.Option("--epochs", min=0.01)] = 2.0,
     learning_rate: Annotated[float, typer.Option("--learning-rate", min=0.0)] = 4e-4,
     lora_rank: Annotated[int, typer.Option("--lora-rank", min=1)] = 16,

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 OnProgress: TypeAlias = Callable[[str, int, int], None]
 
 
-CHUNK_BATCHES = 4
+CHUNK_BATCHES = 3
 """Model batches a chunk. Local models refill a batch as rows end, so only the end of a chunk runs half empty; a killed
 run loses at most this much."""
 

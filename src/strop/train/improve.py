@@ -53,17 +53,17 @@ class ImproveSettings:
     rounds: int = 1
     practice_tasks: int | None = 96
     """How many practice tasks each round uses; None for all."""
-    practice_samples: int = 6
+    practice_samples: int = 5
     """Samples a practice task, each round."""
     held_out_tasks: int | None = None
-    held_out_samples: int = 3
+    held_out_samples: int = 2
     """Samples a held-out task, before and after."""
     per_task: int = 2
     """Most distinct programs (rft) or pairs (dpo) learned from one task, so that easy tasks do not drown the rest."""
     protocol: str = "auto"
     temperature: float = 0.8
     top_p: float = 0.95
-    max_tokens: int = 128
+    max_tokens: int = 96
     guard_tasks: int = 12
     """HumanEval tasks watched for lost general ability, greedy; 0 switches the guards off."""
     seed: int = 0
