@@ -6,7 +6,6 @@ resumes the run; Ctrl-C keeps what is done.
 
 from __future__ import annotations
 
-import json
 from contextlib import closing
 from dataclasses import asdict
 from typing import Annotated
@@ -25,6 +24,7 @@ from strop.cli.options import (
     TasksOption,
     command_line,
     run_folder,
+    show_outcome,
 )
 
 
@@ -92,20 +92,7 @@ def eval(
             meter.charge(run.spent())
         with run, progress(show=not quiet and not as_json) as on_progress:
             evaluate(run, settings, loaded, chosen, under, judge, meter=meter, on_progress=on_progress)
-    _finish(folder, as_json)
-
-
-def _finish(folder, as_json: bool) -> None:
-    from strop import report
-    from strop.report import terminal
-
-    written = report.write(folder)
-    data = json.loads(written.with_name("report.json").read_text())
-    if as_json:
-        typer.echo(json.dumps(data, indent=2))
-    else:
-        terminal.print_eval(data)
-        typer.echo(f"Report: {written}")
+    show_outcome(folder, as_json)
 
 
 def _numbers(text: str) -> tuple[int, ...]:

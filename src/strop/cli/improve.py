@@ -7,7 +7,6 @@ command again resumes; Ctrl-C keeps what is done. The final adapter lies in the 
 
 from __future__ import annotations
 
-import json
 from contextlib import closing
 from dataclasses import asdict
 from typing import Annotated
@@ -26,6 +25,7 @@ from strop.cli.options import (
     TasksOption,
     command_line,
     run_folder,
+    show_outcome,
 )
 
 
@@ -106,21 +106,8 @@ def improve(
         run = Run.open(folder, command=command_line(), config=config, inputs=inputs, fresh=fresh)
         with run, progress(show=not quiet and not as_json) as on_progress:
             adapter = improve_model(run, settings, work, loaded, judge, on_progress)
-    _finish(folder, adapter, settings.model, as_json)
-
-
-def _finish(folder, adapter, model: str, as_json: bool) -> None:
-    from strop import report
-    from strop.report import terminal
-
-    written = report.write(folder)
-    data = json.loads(written.with_name("report.json").read_text())
-    if as_json:
-        typer.echo(json.dumps(data, indent=2))
-        return
-    terminal.print_improve(data)
-    typer.echo(f"Adapter: {adapter}   use it with: strop eval --model {model}+{adapter}")
-    typer.echo(f"Report:  {written}")
+    use = f"Adapter: {adapter}   use it with: strop eval --model {settings.model}+{adapter}"
+    show_outcome(folder, as_json, use)
 
 
 def _show_plan(settings, work) -> None:

@@ -46,3 +46,18 @@ def run_folder(verb: str, out: Path | None, config: Mapping[str, Any]) -> Path:
 def command_line() -> str:
     """The command as it was typed."""
     return shlex.join(["strop", *sys.argv[1:]])
+
+
+def show_outcome(folder: Path, as_json: bool, *lines: str) -> None:
+    """Write the run's report and print its headline, then `lines`; or print its data alone, as JSON."""
+    from strop import report
+    from strop.report import terminal
+
+    written = report.write(folder)
+    data = json.loads(written.with_name("report.json").read_text())
+    if as_json:
+        typer.echo(json.dumps(data, indent=2))
+        return
+    (terminal.print_improve if data["kind"] == "improve" else terminal.print_eval)(data)
+    for line in (*lines, f"Report: {written}"):
+        typer.echo(line)
