@@ -292,7 +292,7 @@ def _without_prompt(task: dict[str, Any]) -> dict[str, Any]:
 
 def evalplus_grader(task: dict[str, Any], program: str) -> float:
     """evalplus's `untrusted_check` on the task's inputs and outputs."""
-    from evalplus.eval import PASS, untrusted_check
+    from evalplus.eval import PASS, untrusted_check  # pyright: ignore[reportMissingImports]
 
     status, _ = untrusted_check(
         dataset="humaneval",
