@@ -36,7 +36,7 @@ def human_eval() -> list[tuple[Task, str]]:
 @lru_cache
 def mbpp() -> list[tuple[Task, str]]:
     pairs = []
-    for line in shared("mbpp/mbpp.jsonl").read_text().splitlines():
+    for line in shared("data/mbpp/mbpp.jsonl").read_text().splitlines():
         row = json.loads(line)
         called = [
             node.func.id
