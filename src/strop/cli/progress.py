@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TypeAlias
 
-OnProgress: TypeAlias = Callable[[str, int, int], None]
-"""`(what is being done, items done, items in all)`."""
+from strop.evals.solve import OnProgress
 
 PATIENCE = 2.0
 """Seconds of silence before the first bar appears."""

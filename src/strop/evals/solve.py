@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from strop.tasks.protocols import Protocol
 
 OnProgress: TypeAlias = Callable[[str, int, int], None]
-
+"""`(what is being done, items done, items in all)`."""
 
 CHUNK_BATCHES = 3
 """Model batches a chunk. Local models refill a batch as rows end, so only the end of a chunk runs half empty; a killed

@@ -18,7 +18,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -185,8 +185,6 @@ def _learn(
 
 def practised(run: Run, rounds: int) -> tuple[list, dict]:
     """Samples and verdicts of practice rounds 1 to `rounds`; samples of later rounds get fresh indices."""
-    from dataclasses import replace
-
     samples, verdicts = [], {}
     offset = 0
     for number in range(1, rounds + 1):

@@ -22,7 +22,7 @@ def train_sft(
 ) -> None:
     """Train `base` on `examples` and leave a LoRA adapter in `adapter`. Checkpoints live in `folder`; resumes there.
 
-    Raises `StropError` when there is nothing to learn from or an example is longer than `settings.max_length`.
+    Raises `StropError` when there is nothing to learn from, or every example is longer than `settings.max_length`.
     """
     from datasets import Dataset
     from transformers import set_seed
@@ -43,7 +43,7 @@ def train_sft(
         rows.append({"input_ids": prompt + answer, "completion_mask": [0] * len(prompt) + [1] * len(answer)})
     on_metrics(0, {"examples": len(rows), "examples_too_long": len(examples) - len(rows)})
     if not rows:
-        raise StropError(f"Every example is longer than {settings.max_length} tokens; raise --max-length.")
+        raise StropError(f"Every example is longer than {settings.max_length} tokens; use a smaller --max-tokens.")
     set_seed(settings.seed)
     trainer = SFTTrainer(
         model=model,
