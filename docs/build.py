@@ -1,6 +1,6 @@
 """Write `docs/cli.md`: every verb's own help text, so that the page cannot differ from the program.
 
-    python docs/build.py
+python docs/build.py
 """
 
 from __future__ import annotations
