@@ -8,8 +8,8 @@ import json
 from functools import lru_cache
 
 import pytest
+from judge_helpers import shared
 
-from conftest import shared
 from strop.judge import Judge
 from strop.types import ScriptCheck, Task
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import pytest
-from conftest import task
+from judge_helpers import task
 
 STACK = """
 class Stack:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import REPO, as_nobody
+from judge_helpers import REPO, as_nobody
 
 from strop.judge import Judge, doctor
 from strop.types import CallCheck, StropError, Task

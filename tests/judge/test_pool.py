@@ -16,7 +16,7 @@ import time
 
 import psutil
 import pytest
-from conftest import QUICK, REPO, family, settle, task
+from judge_helpers import QUICK, REPO, family, settle, task
 
 from strop import judge as module
 from strop.judge import Judge
