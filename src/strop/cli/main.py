@@ -22,6 +22,7 @@ VERBS = {
     "tasks": "List, show, validate and convert task sets.",
     "lint": "Find defects in task sets before they cost you anything.",
     "audit": "Stress-test graders and models.",
+    "papers": "The catalogue of papers: find one, run its experiment, see what was measured.",
     "report": "Render a run folder's report again.",
     "export": "Write a run's samples, verdicts and metrics as JSONL or Parquet.",
 }

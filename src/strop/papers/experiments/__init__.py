@@ -1,0 +1,1 @@
+"""One module a paper, `pNN_name.py`, each with an `EXPERIMENT`."""
