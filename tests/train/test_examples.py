@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from strop.train.examples import judged, normal_form, preferences, rejection_sampled
+from strop.train.examples import judged, preferences, rejection_sampled
 from strop.types import CallCheck, Sample, Spent, Task, Verdict
 
 TASKS = [
@@ -62,12 +62,6 @@ def test_judge_errors_and_empty_programs_are_no_evidence():
     assert second.failing == ("def f(:",)
     assert third.pass_rate == 1.0
     assert third.failing == ()
-
-
-def test_normal_form_ignores_docstrings_comments_and_layout_only():
-    assert normal_form('def f(x):\n    "doc"\n    return x  # c') == normal_form("def f(x): return x")
-    assert normal_form("def f(x): return x") != normal_form("def f(x): return -x")
-    assert normal_form("def f(:") == "def f(:"
 
 
 def test_rejection_sampling_keeps_the_shortest_and_caps_each_task():

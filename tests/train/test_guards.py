@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from strop.train.guard import humaneval_slice, keep_apart, near_duplicates
+from strop.tasks.likeness import near_duplicates
+from strop.train.guard import humaneval_slice, keep_apart
 from strop.train.splits import divide, pick
 from strop.types import CallCheck, StropError, Task
 

@@ -5,11 +5,11 @@ Every rule is deterministic in (tasks, samples, verdicts, seed), so that a resum
 
 from __future__ import annotations
 
-import ast
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from strop.tasks.likeness import distinct
 from strop.types import Preference, Prompt, Sample, Task, Verdict
 
 Key = tuple[str, int]
@@ -34,20 +34,6 @@ class Judged:
     pass_rate: float
 
 
-def normal_form(code: str) -> str:
-    """The program's syntax tree without docstrings, comments and layout; the text itself when it does not parse."""
-    try:
-        tree = ast.parse(code)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return code.strip()
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        is_definition = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Module)
-        if is_definition and body and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
-            del body[0]
-    return ast.dump(tree)
-
-
 def judged(tasks: Sequence[Task], samples: Iterable[Sample], verdicts: Mapping[Key, Verdict]) -> list[Judged]:
     """Group samples by task, once per distinct program. Judge errors count neither for nor against anything."""
     groups: dict[str, list[tuple[Sample, Verdict]]] = {task.id: [] for task in tasks}
@@ -58,18 +44,11 @@ def judged(tasks: Sequence[Task], samples: Iterable[Sample], verdicts: Mapping[K
     out = []
     for task in tasks:
         rows = groups[task.id]
-        passing = _distinct(sample.code for sample, verdict in rows if verdict.passed)
-        failing = _distinct(sample.code for sample, verdict in rows if not verdict.passed and sample.code.strip())
+        passing = distinct(sample.code for sample, verdict in rows if verdict.passed)
+        failing = distinct(sample.code for sample, verdict in rows if not verdict.passed and sample.code.strip())
         rate = sum(verdict.passed for _, verdict in rows) / len(rows) if rows else 0.0
         out.append(Judged(task=task, passing=passing, failing=failing, pass_rate=rate))
     return out
-
-
-def _distinct(programs: Iterable[str]) -> tuple[str, ...]:
-    by_form: dict[str, str] = {}
-    for program in programs:
-        by_form.setdefault(normal_form(program), program)
-    return tuple(by_form.values())
 
 
 def rejection_sampled(rows: Sequence[Judged], protocol, *, per_task: int, seed: int) -> list[Example]:

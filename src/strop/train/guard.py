@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import math
-import re
 from collections.abc import Sequence
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
+from strop.tasks.likeness import near_duplicates
 from strop.types import StropError, Task
 
 if TYPE_CHECKING:
     from strop.models import Model
-
-NEAR_DUPLICATE = 0.8
-"""Jaccard similarity of word trigrams from which two prompts count as the same problem (Lee et al. 2022,
-arXiv 2107.06499, also use 0.8, on n-grams of documents)."""
 
 
 def keep_apart(practice: Sequence[Task], held_out: Sequence[Task]) -> None:
@@ -37,31 +32,6 @@ def keep_apart(practice: Sequence[Task], held_out: Sequence[Task]) -> None:
         )
 
 
-def near_duplicates(
-    practice: Sequence[Task], held_out: Sequence[Task], threshold: float = NEAR_DUPLICATE
-) -> list[tuple[str, str, float]]:
-    """(practice id, held-out id, similarity) of every pair of prompts at or above `threshold`, most alike first."""
-    shingled = [(task.id, _trigrams(task.prompt)) for task in practice]
-    holders: dict[str, list[int]] = {}
-    for position, (_, grams) in enumerate(shingled):
-        for gram in grams:
-            holders.setdefault(gram, []).append(position)
-    found = []
-    for task in held_out:
-        grams = _trigrams(task.prompt)
-        for position in {position for gram in grams for position in holders.get(gram, ())}:
-            other_id, other = shingled[position]
-            similarity = len(grams & other) / len(grams | other)
-            if similarity >= threshold:
-                found.append((other_id, task.id, similarity))
-    return sorted(found, key=lambda row: -row[2])
-
-
-def _trigrams(text: str) -> set[str]:
-    words = re.findall(r"\w+", text.lower())
-    return {" ".join(words[i : i + 3]) for i in range(max(1, len(words) - 2))}
-
-
 def perplexity(model: Model) -> float:
     """Perplexity per token of a fixed page of prose, arithmetic and code that ships with Strop.
 
@@ -74,5 +44,8 @@ def perplexity(model: Model) -> float:
 
 
 def humaneval_slice(tasks: Sequence[Task], size: int) -> list[Task]:
-    """A fixed `size` of HumanEval, chosen by hash of the task id."""
-    return sorted(tasks, key=lambda task: hashlib.sha256(task.id.encode()).hexdigest())[:size]
+    """The `size` HumanEval tasks with the shortest reference programs.
+
+    Even small models solve some of them, so a loss can show; a random slice reads 0 before and after.
+    """
+    return sorted(tasks, key=lambda task: (len(task.reference or "") - len(task.stub), task.id))[:size]
