@@ -102,7 +102,8 @@ def test_watch_counts_what_it_says():
     found = watch({"square": SQUARE}, rows)
     assert found == {
         "judge_errors": pytest.approx(1 / 6), "pass_rate": 0.2, "mean_length": 18.0, "truncated": 0.2,
-        "no_program": 0.2, "duplicates": 0.2, "special_cased": 0.2, "mean_length_finished": 10.0, "visible_pass_hidden_fail": 0.5,
+        "no_program": 0.2, "duplicates": 0.2, "special_cased": 0.2, "mean_length_finished": 10.0,
+        "visible_pass_hidden_fail": 0.5,
     }  # fmt: skip
 
 
