@@ -18,6 +18,7 @@ import typer
 VERBS = {
     "judge": "Run programs against checks and write a verdict for each.",
     "eval": "Measure how many tasks a model solves: sample, judge, estimate.",
+    "search": "Spend inference compute: solve tasks with a search method, or compare methods at equal cost.",
     "improve": "Let a model practise on tasks, learn from what worked, and measure it again on held-out tasks.",
     "tasks": "List, show, validate and convert task sets.",
     "lint": "Find defects in task sets before they cost you anything.",

@@ -49,10 +49,35 @@ class _Row:
     tokens: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     seconds: float = 0.0
+    top: list[tuple[tuple[int, float], ...]] = field(default_factory=list)
+    """The most likely tokens at each place with their log-probabilities, where asked for."""
+    begun: int = 0
+    """Tokens that were there before."""
 
 
 _Group: TypeAlias = tuple[tuple[int, ...], deque[_Row]]
 """A prompt's token ids, and its rows that are still to be started."""
+_Waiting: TypeAlias = deque[_Group]
+
+
+@dataclass(frozen=True, slots=True)
+class TokenCompletion:
+    """A greedy completion of a prefix of tokens; see `LocalModel.complete_tokens`."""
+
+    tokens: tuple[int, ...]
+    """New tokens, an end token or the token that completed a stop string included."""
+    top: tuple[tuple[tuple[int, float], ...], ...]
+    """At each new token's place the most likely tokens and their natural-log probabilities, most likely first."""
+    finish_reason: FinishReason
+    text: str
+    """Of the whole completion, prefix included, up to its stop string."""
+    spent: Spent
+
+    @classmethod
+    def read(cls, data: dict[str, Any]) -> TokenCompletion:
+        """From the plain data that `dataclasses.asdict` gives, also by way of JSON."""
+        top = tuple(tuple((int(token), float(logprob)) for token, logprob in place) for place in data["top"])
+        return cls(tuple(data["tokens"]), top, data["finish_reason"], data["text"], Spent(**data["spent"]))
 
 
 class LocalModel:
@@ -92,11 +117,51 @@ class LocalModel:
         A completion's `token_ids` are all tokens drawn, an end token or the token that completed a stop string
         included; `text` has neither. `spent.prompt_tokens` counts the prompt for every request, shared or not.
         """
+        check_params(params)
+        waiting = self._grouped(requests, params)
+        for row, reason in self._decode(waiting, params):
+            yield row.position, self._completion(row, reason, params.stop)
+
+    def complete_tokens(
+        self, prefixes: Sequence[tuple[Prompt, Sequence[int]]], params: SamplingParams
+    ) -> Iterator[tuple[int, TokenCompletion]]:
+        """Go on greedily from prompts and tokens already chosen; yields (position, completion) as they finish.
+
+        For methods that search over tokens. `params.max_tokens` and stop strings count the chosen tokens as part of the
+        completion; `params.logprobs` (at least 1) alternatives are told for every place. A prefix that is already at
+        its end gives no tokens. Raises StropError for temperatures above 0, whose draws would depend on the split.
+        """
+        check_params(params)
+        if params.temperature or not params.logprobs:
+            raise StropError("Completing tokens needs temperature 0 and logprobs of at least 1.")
+        stops = StopStrings(params.stop, self.decode)
+        encoded: dict[Prompt, tuple[int, ...]] = {}
+        groups: _Waiting = deque()
+        for position, (prompt, tokens) in enumerate(prefixes):
+            if prompt not in encoded:
+                encoded[prompt] = self.encode(prompt)
+            ids = self._fitting((*encoded[prompt], *tokens))
+            limit = min(params.max_tokens, self._context - len(encoded[prompt]))
+            row = _Row(position, len(ids), limit, UniformStream(0), list(tokens), begun=len(tokens))
+            if tokens and (reason := self._finished(row, stops)):
+                yield (
+                    position,
+                    TokenCompletion((), (), reason, self._completion(row, reason, params.stop).text, Spent()),
+                )
+            else:
+                groups.append((ids, deque([row])))
+        for row, reason in self._decode(groups, params):
+            whole = self._completion(row, reason, params.stop)
+            yield (
+                row.position,
+                TokenCompletion(tuple(row.tokens[row.begun :]), tuple(row.top), reason, whole.text, whole.spent),
+            )
+
+    def _decode(self, waiting: _Waiting, params: SamplingParams) -> Iterator[tuple[_Row, FinishReason]]:
+        """Write rows to their ends; yields each with the reason as it ends."""
         import torch
 
-        check_params(params)
         stops = StopStrings(params.stop, self.decode)
-        waiting = self._grouped(requests, params)
         engine = self._new_engine()
         rows: list[_Row] = []
         while waiting or rows:
@@ -116,12 +181,14 @@ class LocalModel:
             for number, row in enumerate(rows):
                 row.tokens.append(drawn.tokens[number])
                 row.logprobs.append(drawn.logprobs[number])
+                if drawn.top is not None:
+                    row.top.append(drawn.top[number])
                 row.seconds += seconds
                 if reason := self._finished(row, stops):
                     finished[number] = reason
             if finished:
                 for number, reason in finished.items():
-                    yield rows[number].position, self._completion(rows[number], reason, params.stop)
+                    yield rows[number], reason
                 alive = [number for number in range(len(rows)) if number not in finished]
                 rows = [rows[number] for number in alive]
                 with torch.inference_mode():
@@ -130,9 +197,7 @@ class LocalModel:
     def _new_engine(self) -> GroupedEngine | PaddedEngine:
         return GroupedEngine(self.model, self._packed) if self.engine == "grouped" else PaddedEngine(self.model)
 
-    def _grouped(
-        self, requests: Sequence[Request], params: SamplingParams
-    ) -> deque[tuple[tuple[int, ...], deque[_Row]]]:
+    def _grouped(self, requests: Sequence[Request], params: SamplingParams) -> _Waiting:
         """Requests by distinct prompt, in the order in which the prompts first occur."""
         encoded: dict[Prompt, tuple[int, ...]] = {}
         groups: dict[tuple[int, ...], deque[_Row]] = {}
@@ -161,7 +226,10 @@ class LocalModel:
     def _completion(self, row: _Row, reason: FinishReason, stop: Sequence[str]) -> Completion:
         text = self.decode(row.tokens[:-1] if reason == "stop" else row.tokens)
         spent = Spent(
-            prompt_tokens=row.prompt_tokens, sampled_tokens=len(row.tokens), model_calls=1, seconds=row.seconds
+            prompt_tokens=row.prompt_tokens,
+            sampled_tokens=len(row.tokens) - row.begun,
+            model_calls=1,
+            seconds=row.seconds,
         )
         return Completion(
             text=cut_at_stop(text, stop) if reason == "stop_string" else text,

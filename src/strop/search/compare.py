@@ -1,0 +1,156 @@
+"""Run search methods on tasks, then judge what they chose with all checks: the only place that sees hidden checks.
+
+One finished search (method, task, seed) is one work item of the run; a stopped run goes on with the next, and replies
+that an unfinished search had drawn come from the run's file of draws.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+from strop.budget import Budget
+from strop.search.draws import DrawCache
+from strop.search.methods import MethodSpec
+from strop.search.schedule import Scheduler
+from strop.search.searches import Effort
+from strop.types import SamplingParams, Spent, Task, content_hash
+
+if TYPE_CHECKING:
+    from strop.judge import Judge
+    from strop.models import Model
+    from strop.run import Run
+    from strop.search.prompting import Form
+
+OnProgress = Callable[[str, int, int], None]
+STAGE = "search"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchSettings:
+    """Everything that decides the outcome of a search. Written to the manifest."""
+
+    methods: tuple[str, ...] = ("best-of-n",)
+    """The first is the baseline of a comparison."""
+    model: str = "smollm2"
+    tasks: str = "basics"
+    tags: tuple[str, ...] = ()
+    limit: int | None = None
+    budget: str = "programs=8"
+    """Of one method on one task with one seed."""
+    seeds: tuple[int, ...] = (0,)
+    protocol: str = "auto"
+    temperature: float = 0.8
+    top_p: float = 0.95
+    max_tokens: int = 512
+
+    @property
+    def params(self) -> SamplingParams:
+        return SamplingParams(temperature=self.temperature, top_p=self.top_p, max_tokens=self.max_tokens)
+
+
+def search_key(method: MethodSpec, task_id: str, seed: int) -> str:
+    """Key of the trace of one search in its run."""
+    return content_hash("search", method.name, method.source, task_id, seed)
+
+
+def grade_key(task_id: str, code: str) -> str:
+    """Key of a program's final status in its run."""
+    return content_hash("grade", task_id, code)
+
+
+def plan(tasks: Sequence[Task], methods: Sequence[MethodSpec], seeds: Sequence[int]) -> list[tuple[Any, ...]]:
+    """Every (method, task, seed), in the order in which they start: methods that share draws are together."""
+    return [(method, task, seed) for seed in seeds for task in tasks for method in methods]
+
+
+def run_searches(
+    run: Run,
+    settings: SearchSettings,
+    model: Model,
+    tasks: Sequence[Task],
+    methods: Sequence[MethodSpec],
+    judge: Judge,
+    form: Form,
+    *,
+    draws: DrawCache,
+    on_progress: OnProgress = lambda label, done, total: None,
+) -> None:
+    """Do every search that the run does not hold yet, then judge every program with all checks.
+
+    `judge` must not stop at the first failing check. Results are read from the run afterwards.
+    """
+    wanted = plan(tasks, methods, settings.seeds)
+    missing = [item for item in wanted if run.result(search_key(item[0], item[1].id, item[2])) is None]
+    scheduler = Scheduler(
+        model, judge, form=form, params=settings.params, budget=Budget.parse(settings.budget), cache=draws
+    )
+    done = len(wanted) - len(missing)
+    on_progress("search", done, len(wanted))
+    before = read_effort(run)
+    try:
+        for search in scheduler.run(scheduler.start(*item) for item in missing):
+            key = search_key(search.method, search.task.id, search.seed)
+            with run.atomic():
+                run.save_result(key, search.record())
+                run.charge(STAGE, key, search.meter.spent)
+            done += 1
+            on_progress("search", done, len(wanted))
+    finally:
+        _save_effort(run, before + scheduler.effort)
+    grade(run, tasks, methods, settings.seeds, judge, on_progress)
+
+
+def grade(
+    run: Run,
+    tasks: Sequence[Task],
+    methods: Sequence[MethodSpec],
+    seeds: Sequence[int],
+    judge: Judge,
+    on_progress: OnProgress,
+) -> None:
+    """Judge every program that the searches wrote with all checks of its task; keeps the statuses in the run."""
+    by_id = {task.id: task for task in tasks}
+    jobs = {}
+    for trace in traces(run, tasks, methods, seeds):
+        for node in trace["nodes"]:
+            key = grade_key(trace["task"], node["code"])
+            if node["code"].strip() and key not in jobs and run.result(key) is None:
+                jobs[key] = (by_id[trace["task"]], node["code"])
+    done = 0
+    pending = list(jobs)
+    for start in range(0, len(pending), 64):
+        part = pending[start : start + 64]
+        verdicts = list(judge.stream((key, *jobs[key]) for key in part))
+        with run.atomic():
+            for key, verdict in verdicts:
+                if verdict.status != "judge_error":  # asked again when the run is repeated
+                    run.save_result(key, {"status": verdict.status, "fraction": verdict.fraction})
+        done += len(part)
+        on_progress("judging with all checks", done, len(pending))
+
+
+def traces(
+    run: Run, tasks: Sequence[Task], methods: Sequence[MethodSpec], seeds: Sequence[int]
+) -> Iterator[dict[str, Any]]:
+    """The traces of all finished searches."""
+    for method, task, seed in plan(tasks, methods, seeds):
+        trace = run.result(search_key(method, task.id, seed))
+        if trace is not None:
+            yield trace
+
+
+def spent_of(trace: dict[str, Any]) -> Spent:
+    """What a search was charged."""
+    return Spent(**trace["spent"])
+
+
+def read_effort(run: Run) -> Effort:
+    kept = {m.name: m.value for m in run.metrics("effort")}
+    kinds = {one.name: type(one.default) for one in fields(Effort)}
+    return Effort(**{name: kinds[name](value) for name, value in kept.items() if name in kinds})
+
+
+def _save_effort(run: Run, effort: Effort) -> None:
+    run.save_metrics("effort", 0, asdict(effort))

@@ -1,0 +1,111 @@
+"""One search under way, and what it leaves: its trace."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from strop.budget import Meter
+from strop.search.nodes import Complete, Draw, Node, Request
+from strop.search.state import State
+from strop.types import ScriptCheck, Spent, Task
+
+if TYPE_CHECKING:
+    from strop.search.methods import MethodSpec
+
+LOADS = ScriptCheck(code="pass\n", style="asserts", visible=True, name="loads")
+
+R = TypeVar("R")
+
+
+def visible_task(task: Task) -> Task:
+    """What the judge gets during a search: visible checks with their set-up; `loads` alone where there are none."""
+    visible = task.visible_checks
+    if not visible and task.entry_point is not None:
+        visible = (LOADS,)
+    return replace(task, checks=visible, reference=None, meta={})
+
+
+@dataclass(slots=True)
+class Search:
+    """One method on one task with one seed, under way."""
+
+    method: MethodSpec
+    seed: int
+    task: Task
+    """The judge's view: visible checks and their set-up, nothing else."""
+    state: State
+    meter: Meter
+    steps: Any
+    """The method's generator."""
+    waiting: Request | None = None
+    got: list[list[Any]] = field(default_factory=list)
+    """Replies to the waiting draw so far, for each of its items."""
+    places: Counter[str] = field(default_factory=Counter)
+    """How often each prompt was drawn: the index of its next draw."""
+    requests: int = 0
+    refusals: int = 0
+    answer: Node | None = None
+    done: bool = False
+
+    def request(self, kind: type[R]) -> R:
+        """The waiting request, which is of that kind."""
+        assert isinstance(self.waiting, kind)
+        return self.waiting
+
+    @property
+    def rows(self) -> int:
+        """Replies that it waits for."""
+        if isinstance(self.waiting, Draw):
+            return sum(item.n - len(got) for item, got in zip(self.waiting.items, self.got))
+        return int(isinstance(self.waiting, Complete))
+
+    def record(self) -> dict[str, Any]:
+        """The finished search as plain data: the trace."""
+        state = self.state
+        return {
+            "task": state.task.id,
+            "method": self.method.name,
+            "seed": self.seed,
+            "answer": self.answer.number if self.answer else None,
+            "nodes": [node.record() for node in state.nodes],
+            "words": [words.record() for words in state.words],
+            "spent": {one.name: getattr(self.meter.spent, one.name) for one in fields(Spent)},
+            "ended_by": self.meter.ended_by,
+            "notes": state.notes,
+            "formats": dict(state.formats),
+            "facts": state.facts,
+            "visible_checks": len(state.task.visible_checks),
+        }
+
+
+@dataclass(slots=True)
+class Effort:
+    """What all searches together really took."""
+
+    wall_seconds: float = 0.0
+    model_seconds: float = 0.0
+    judge_seconds: float = 0.0
+    batches: int = 0
+    """Calls of the model."""
+    drawn: int = 0
+    """Replies drawn from the model."""
+    reused: int = 0
+    """Replies that had been drawn before, for another search or another run."""
+    sampled_tokens: int = 0
+    """Of the replies drawn."""
+
+    @property
+    def overhead(self) -> float:
+        """Share of wall time outside model and judge."""
+        return 1 - (self.model_seconds + self.judge_seconds) / self.wall_seconds if self.wall_seconds else 0.0
+
+    def __add__(self, other: Effort) -> Effort:
+        return Effort(*(getattr(self, one.name) + getattr(other, one.name) for one in fields(self)))
+
+
+def rows(active: Iterable[Search]) -> int:
+    """Replies that the searches wait for."""
+    return sum(search.rows for search in active)
