@@ -103,7 +103,7 @@ def draw(table: Table) -> str:
 
 EXPERIMENT = Experiment(
     paper=91,
-    name="trials",
+    name="lbm",
     question="How often do comparisons of policies separate what is equal, and how many trials does a real gap need?",
     arms=("uncorrected", "holm"),
     units=lambda: [f"{trials} trials" for trials in TRIALS],
