@@ -7,5 +7,5 @@ import pytest
 def judge():
     from strop.judge import Judge
 
-    with Judge(workers=1, stop_at_first_failure=False) as bench:
+    with Judge(workers=1, stop_at_first_failure=False, cache=10_000) as bench:
         yield bench

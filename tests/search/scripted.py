@@ -17,6 +17,16 @@ WRONG = "def double(x):\n    return x + 2\n"
 CRASH = "def double(x):\n    return x.missing\n"
 
 
+TOKENS = ["def double(x):\n    return ", "x", " + 2\n", "2 * x\n", ""]
+END = 4
+LIKES = {
+    (): ((0, -0.1), (1, -3.0), (2, -4.0)),
+    (0,): ((1, -0.2), (3, -2.0), (2, -3.0)),
+    (0, 1): ((2, -0.2), (4, -2.0), (3, -3.0)),
+}
+"""The likely next tokens after a prefix, most likely first; elsewhere the end."""
+
+
 def task(visible: bool = True, **changes) -> Task:
     checks = [ScriptCheck(code="assert double(5) == 10\nassert double(-1) == -2", name="hidden")]
     if visible:
@@ -56,6 +66,27 @@ class Scripted:
             tokens = min(params.max_tokens, max(1, len(said) // 4))
             spent = Spent(prompt_tokens=len(text) // 4, sampled_tokens=tokens, model_calls=1, seconds=0.01)
             yield place, Completion(text=said, finish_reason="stop", spent=spent, logprobs=(-0.5,) * tokens)
+
+    def complete_tokens(self, prefixes, params):
+        """A model of five tokens: it likes `x + 2` best, and `2 * x` is among what it likes less."""
+        from strop.models.local import TokenCompletion
+
+        for place, (prompt, tokens) in enumerate(prefixes):
+            self.asked.append((prompt_text(prompt), params, 0))
+            written, new, top = list(tokens), [], []
+            while len(written) < params.max_tokens and (not written or written[-1] != END):
+                liked = LIKES.get(tuple(written), ((END, -0.1), (0, -3.0), (1, -3.0)))[: params.logprobs]
+                new.append(liked[0][0])
+                top.append(liked)
+                written.append(liked[0][0])
+            text = self.token_text(written)
+            spent = Spent(prompt_tokens=5 + len(tokens), sampled_tokens=len(new), model_calls=1, seconds=0.01)
+            reason = "stop" if written and written[-1] == END else "length"
+            yield place, TokenCompletion(tuple(new), tuple(top), reason, text, spent)
+
+    def token_text(self, tokens) -> str:
+        said = self.reply("", 0)
+        return said if not said.startswith("```") else block("".join(TOKENS[t] for t in tokens))
 
     def score(self, pairs):
         raise NotImplementedError

@@ -24,7 +24,10 @@ class Untouchable(ScriptCheck):
 METHODS = [
     "direct", "best-of-n", "best-of-n:stop=yes", "best-of-n:select=logprob", "best-of-n:select=majority",
     "best-of-n:select=mbr", "best-of-n:select=codet", "best-of-n:select=clusters", "self-debug",
-    "self-debug:reflect=yes", "codetree", "codetree:policy=bfs",
+    "self-debug:reflect=yes", "codetree", "codetree:policy=bfs", "tree-of-code", "tree-of-code:checks=yes", "codechain",
+    "codechain:clustering=no", "runtime-debug", "runtime-debug:level=line", "runtime-debug:trace=no",
+    "agents:flow=basic", "agents:flow=ac", "agents:flow=act", "agents:flow=act-debugger", "hierarchical",
+    "hierarchical:decompose=yes", "pg-td", "pg-td:cache=no",
 ]  # fmt: skip
 
 
@@ -36,6 +39,14 @@ def some_of_everything(text: str, before: int) -> str:
         return "1. Add the number to itself.\n2. Multiply by two."
     if "Score:" in text:
         return "It is close.\nScore: 3"
+    if "holds only" in text:
+        return ["FAIL", "False", "PASS", "True"][before % 4]
+    if "is not defined yet" in text:
+        return block(
+            "def twice(v):\n    return add(v, v)\n" if "`twice`" in text else "def add(a, b):\n    return a + b\n"
+        )
+    if "leaves the details" in text:
+        return block("def double(x):\n    return twice(x)\n")
     return block([WRONG, CRASH, WRONG, GOOD][before % 4])
 
 
@@ -51,14 +62,22 @@ def test_no_method_reaches_hidden_checks(judge, method):
     assert found.task.hidden_checks == ()
 
 
+BUDGETS = {
+    "programs=0": "programs", "programs=1": "programs", "programs=5": "programs", "model_calls=3": "model_calls",
+    "sampled_tokens=57": "sampled_tokens", "programs=4,model_calls=5,sampled_tokens=90": "model_calls",
+}  # fmt: skip
+
+
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("budget", ["programs=0", "programs=1", "programs=5", "model_calls=3", "sampled_tokens=57"])
+@pytest.mark.parametrize("budget", BUDGETS)
 def test_no_method_spends_more_than_its_budget(judge, method, budget):
     model = Scripted(some_of_everything)
     found = solve(method, model, judge, budget=budget)
-    name, _, limit = budget.partition("=")
-    assert getattr(found.meter.spent, name) <= int(limit)
+    for part in budget.split(","):
+        name, _, limit = part.partition("=")
+        assert getattr(found.meter.spent, name) <= int(limit)
     assert found.meter.spent.model_calls >= len(model.asked)
+    assert len(found.state.nodes) == found.meter.spent.programs
     if budget == "programs=0":
         assert found.answer is None
 
@@ -199,7 +218,8 @@ def test_tasks_without_visible_checks_are_solved_and_noted(judge, method):
     assert found.answer is not None
     assert not found.state.passes(found.answer)
     assert found.state.notes or method in ("direct", "best-of-n:stop=yes", "best-of-n:select=logprob",
-                                           "best-of-n:select=clusters", "best-of-n:select=codet")  # fmt: skip
+                                           "best-of-n:select=clusters", "best-of-n:select=codet", "agents:flow=basic",
+                                           "agents:flow=ac", "agents:flow=act")  # fmt: skip
 
 
 def test_without_visible_checks_programs_that_do_not_load_come_last(judge):

@@ -30,6 +30,12 @@ def template(name: str) -> Template:
     return Template(files("strop.search").joinpath("prompts", f"{name}.txt").read_text(encoding="utf-8").strip())
 
 
+@lru_cache
+def variants(name: str) -> tuple[Template, ...]:
+    """The variants in the prompt file `NAME.txt`, which are parted by lines of `---`."""
+    return tuple(Template(part.strip()) for part in template(name).template.split("\n---\n"))
+
+
 def fill(name: str, /, **fields: str) -> str:
     """The prompt `NAME.txt` with its fields. Raises KeyError when one is missing."""
     return template(name).substitute(fields)
