@@ -10,7 +10,7 @@ from strop.search.methods import MethodSpec, get_method
 from strop.search.prompting import form_for
 from strop.search.schedule import Scheduler
 from strop.tasks.protocols import PROTOCOLS
-from strop.types import CallCheck, Completion, Prompt, Request, SamplingParams, ScriptCheck, Spent, Task
+from strop.types import CallCheck, Completion, Limits, Prompt, Request, SamplingParams, ScriptCheck, Spent, Task
 
 GOOD = "def double(x):\n    return 2 * x\n"
 WRONG = "def double(x):\n    return x + 2\n"
@@ -35,7 +35,8 @@ def task(visible: bool = True, **changes) -> Task:
             CallCheck(function="double", args=(2,), expected=4, visible=True, name="two"),
             *checks,
         ]
-    fields = {"id": "t/double", "prompt": "Write double(x) that doubles x.", "entry_point": "double"}
+    fields: dict = {"id": "t/double", "prompt": "Write double(x) that doubles x.", "entry_point": "double"}
+    fields["limits"] = Limits(cpu_seconds=0.5, wall_seconds=5)
     return Task(**(fields | {"checks": tuple(checks)} | changes))
 
 

@@ -7,7 +7,7 @@ that an unfinished search had drawn come from the run's file of draws.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from strop.budget import Budget
@@ -147,9 +147,9 @@ def spent_of(trace: dict[str, Any]) -> Spent:
 
 
 def read_effort(run: Run) -> Effort:
-    kept = {m.name: m.value for m in run.metrics("effort")}
-    kinds = {one.name: type(one.default) for one in fields(Effort)}
-    return Effort(**{name: kinds[name](value) for name, value in kept.items() if name in kinds})
+    """What the run's searches really took, over all the times it was started."""
+    kept = {metric.name: metric.value for metric in run.metrics("effort")}
+    return Effort(**{name: type(value)(kept.get(name, value)) for name, value in asdict(Effort()).items()})
 
 
 def _save_effort(run: Run, effort: Effort) -> None:

@@ -83,9 +83,11 @@ class Drawing:
             groups.setdefault(job.params, []).append(job)
         for params, group in groups.items():
             began = time.perf_counter()
-            draw(group, params, data)
-            self.effort.model_seconds += time.perf_counter() - began
             self.effort.batches += 1
+            try:
+                draw(group, params, data)
+            finally:
+                self.effort.model_seconds += time.perf_counter() - began
         self.effort.drawn += len(fresh)
         self.effort.reused += len(jobs) - len(fresh)
         for job in jobs:

@@ -101,7 +101,7 @@ def _from_file(path: str, name: str) -> tuple[Method, str]:
         spec.loader.exec_module(module)
     except Exception as error:
         raise StropError(f"{path} could not be loaded: {type(error).__name__}: {error}") from error
-    function = getattr(module, name, None)
+    function: Any = getattr(module, name, None)
     if not callable(function):
         raise StropError(f"{path} defines no function {name!r}.")
     return function, content_hash(file.read_text(encoding="utf-8", errors="replace"))

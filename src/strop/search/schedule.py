@@ -83,6 +83,7 @@ class Scheduler:
                 yield from finished
                 began = time.perf_counter()
         finally:
+            self.effort.wall_seconds += time.perf_counter() - began
             for search in active:
                 search.steps.close()
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from strop.budget import Meter
 from strop.search.nodes import Complete, Draw, Node, Request
 from strop.search.state import State
-from strop.types import ScriptCheck, Spent, Task
+from strop.types import ScriptCheck, Task
 
 if TYPE_CHECKING:
     from strop.search.methods import MethodSpec
@@ -72,7 +72,7 @@ class Search:
             "answer": self.answer.number if self.answer else None,
             "nodes": [node.record() for node in state.nodes],
             "words": [words.record() for words in state.words],
-            "spent": {one.name: getattr(self.meter.spent, one.name) for one in fields(Spent)},
+            "spent": asdict(self.meter.spent),
             "ended_by": self.meter.ended_by,
             "notes": state.notes,
             "formats": dict(state.formats),
@@ -103,7 +103,8 @@ class Effort:
         return 1 - (self.model_seconds + self.judge_seconds) / self.wall_seconds if self.wall_seconds else 0.0
 
     def __add__(self, other: Effort) -> Effort:
-        return Effort(*(getattr(self, one.name) + getattr(other, one.name) for one in fields(self)))
+        mine, theirs = asdict(self), asdict(other)
+        return Effort(**{name: mine[name] + theirs[name] for name in mine})
 
 
 def rows(active: Iterable[Search]) -> int:

@@ -44,10 +44,10 @@ def summarise(
     """Everything that the table, the results file and the report show, as plain JSON."""
     outcomes, unclear = _outcomes(run, settings, tasks, methods)
     names = [method.name for method in methods]
-    cells = {(name, task.id, seed): outcomes.get((name, task.id, seed)) for name in names for task in tasks
-             for seed in settings.seeds}  # fmt: skip
-    whole = [t.id for t in tasks if all(cells[name, t.id, seed] for name in names for seed in settings.seeds)]
-    rows = [_row(name, [[cells[name, task, seed] for task in whole] for seed in settings.seeds]) for name in names]
+    whole = [
+        task.id for task in tasks if all((name, task.id, seed) in outcomes for name in names for seed in settings.seeds)
+    ]
+    rows = [_row(name, [[outcomes[name, task, seed] for task in whole] for seed in settings.seeds]) for name in names]
     if len(rows) > 1 and whole:
         _add_differences(rows)
     data = {
@@ -175,9 +175,8 @@ def _conclusions(data: Mapping[str, Any]) -> list[str]:
     if not data["tasks"]:
         return ["No task has been finished by every method yet; run the same command again."]
     base = rows[0]
-    lines = []
-    for row in rows[1:]:
-        lines.append(_sentence(row, base["method"], row["difference"], data["settings"]["budget"]))
+    budget = data["settings"]["budget"]
+    lines = [_sentence(row, base["method"], row["difference"], budget) for row in rows[1:]]
     if data["tasks_without_visible_checks"]:
         lines.append(
             f"{data['tasks_without_visible_checks']} of {data['tasks']} tasks have no visible checks: there methods "

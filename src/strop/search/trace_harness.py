@@ -72,7 +72,7 @@ def strop_trace(program, function, args, kwargs, stdin, starts, most_events, mos
 
         return local
 
-    space = {"__name__": "__main__" if function is None else "program"}
+    space: dict = {"__name__": "__main__" if function is None else "program"}
     result, error = None, None
     sys.stdin, shown = io.StringIO(stdin or ""), sys.stdout
     sys.stdout = io.StringIO()
@@ -83,9 +83,10 @@ def strop_trace(program, function, args, kwargs, stdin, starts, most_events, mos
             exec(code, space)
         else:
             exec(code, space)
-            target = space
-            for number, part in enumerate(function.split(".")):
-                target = target[part] if number == 0 else getattr(target, part)
+            first, *rest = function.split(".")
+            target = space[first]
+            for part in rest:
+                target = getattr(target, part)
             sys.settrace(follow)
             result = _strop_show(target(*args, **kwargs))
     except _Enough:

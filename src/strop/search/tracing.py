@@ -84,11 +84,12 @@ def _spanning(run: Sequence[ast.stmt]) -> Block:
 
 
 def _inner(node: ast.stmt) -> list[list[ast.stmt]]:
-    """The suites of a compound statement."""
+    """The suites of a compound statement; none for one that stands on a single line."""
     suites = [getattr(node, name) for name in _SUITES if getattr(node, name, None)]
     suites += [handler.body for handler in getattr(node, "handlers", [])]
     suites += [case.body for case in getattr(node, "cases", [])]
-    return [suite for suite in suites if suite and isinstance(suite[0], ast.stmt)]
+    found = [suite for suite in suites if suite and isinstance(suite[0], ast.stmt)]
+    return [] if node.lineno == node.end_lineno else found
 
 
 def _without_docstring(body: list[ast.stmt]) -> list[ast.stmt]:

@@ -1,0 +1,203 @@
+"""From methods and tasks to a table: grading, differences, curves, resume, and the command line."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+from scripted import CRASH, GOOD, WRONG, Scripted, block, task
+
+from strop.run import Run
+from strop.search import compare
+from strop.search.compare import SearchSettings, read_effort, run_searches, traces
+from strop.search.draws import DrawCache
+from strop.search.methods import get_method
+from strop.search.prompting import form_for
+from strop.search.summary import _curve, summarise
+from strop.tasks.protocols import PROTOCOLS
+from strop.types import StropError
+
+OVERFIT = "def double(x):\n    return 6 if x == 3 else 4\n"
+TASKS = [task(id=f"t/{n}", prompt=f"Write double(x), number {n}.") for n in range(6)]
+FORM = form_for(PROTOCOLS["chat"], chat=True, local=False)
+
+
+def by_task(text: str, before: int) -> str:
+    """Task 0 is always right, task 1 never, others after one or two tries; task 5 fools the visible tests first."""
+    number = int(text.split("number ")[1][0])
+    programs = [[GOOD], [WRONG, CRASH], [WRONG, GOOD], [WRONG, WRONG, GOOD], [CRASH, GOOD], [OVERFIT, GOOD]][number]
+    return block(programs[min(before, len(programs) - 1)])
+
+
+def run_all(folder, judge, model, methods, seeds=(0,), tasks=TASKS, budget="programs=4"):
+    settings = SearchSettings(methods=tuple(methods), model="scripted", budget=budget, seeds=tuple(seeds))
+    specs = [get_method(name) for name in methods]
+    with Run.open(folder, command="search", config={"methods": list(methods)}) as run:
+        cache = DrawCache(folder / "draws.sqlite")
+        try:
+            run_searches(run, settings, model, tasks, specs, judge, FORM, draws=cache)
+        finally:
+            cache.close()
+        return summarise(run, settings, tasks, specs, read_effort(run)), list(traces(run, tasks, specs, seeds))
+
+
+def test_a_comparison(judge, tmp_path):
+    data, found = run_all(
+        tmp_path / "run", judge, Scripted(by_task), ["best-of-n:n=1:stop=yes", "best-of-n", "self-debug"]
+    )
+    one, best, debug = data["methods"]
+    assert data["tasks"] == 6
+    assert one["scores"] == [[1, 0, 0, 0, 0, 0]]
+    assert best["scores"] == [[1, 0, 1, 1, 1, 0]], "task 5: the first program passes the visible tests"
+    assert best["found"] == pytest.approx(5 / 6)
+    assert best["per_search"]["programs"] == 4
+    assert best["most"]["programs"] == 4
+    assert best["per_solved"]["programs"] == pytest.approx(6 * 4 / 4)
+    assert [share for _, share in best["anytime"]] == pytest.approx([1 / 6, 3 / 6, 4 / 6, 4 / 6])
+    assert debug["difference"]["n"] == 6
+    assert best["difference"]["value"] == pytest.approx(0.5)
+    assert best["difference"]["p_holm"] >= best["difference"]["p"]
+    assert any("at programs=4" in line for line in data["conclusions"])
+    assert "not distinguishable" in " ".join(data["conclusions"]) or "borderline" in " ".join(data["conclusions"])
+    json.dumps(data, allow_nan=False)
+    assert len(found) == 18
+    assert all("10" not in json.dumps(trace["nodes"][0]["checks"]) for trace in found), "hidden checks stay out"
+
+
+def test_several_seeds_are_paired(judge, tmp_path):
+    data, _ = run_all(tmp_path / "run", judge, Scripted(by_task), ["direct", "best-of-n"], seeds=(0, 1, 2))
+    best = data["methods"][1]
+    assert len(best["scores"]) == 3
+    assert best["difference"]["seeds"] == 3
+    assert best["searches"] == 18
+
+
+def test_curves_follow_the_best_by_visible_checks():
+    nodes = [{"fraction": 0.5}, {"fraction": 0.5}, {"fraction": 1.0}, {"fraction": None}]
+    assert _curve(nodes, [False, True, True, True]) == (False, False, True, True)
+    assert _curve([], []) == ()
+
+
+class Stops(Scripted):
+    """Stops as Ctrl-C does, in the middle of a batch."""
+
+    left = 10**6
+
+    def sample(self, requests, params):
+        for answer in super().sample(requests, params):
+            self.left -= 1
+            if self.left < 0:
+                raise KeyboardInterrupt
+            yield answer
+
+
+METHODS = ["direct", "best-of-n", "self-debug", "codetree", "tree-of-code", "codechain"]
+
+
+def without_times(data):
+    """What must not depend on how often a run was stopped."""
+    data = json.loads(json.dumps(data))
+    data.pop("effort")
+    for row in data["methods"]:
+        for part in ("per_search", "per_solved"):
+            if row[part]:
+                row[part].pop("seconds")
+    return data
+
+
+@pytest.mark.parametrize("every", [3, 17])
+def test_stopped_again_and_again_it_ends_as_if_nothing_had_happened(judge, tmp_path, every):
+    """Replies depend on the prompt and the seed alone, as a real model's do."""
+
+    def reply(text: str, before: int) -> str:
+        if "number " not in text:
+            return "True"
+        return by_task(text, len(text) % 3)
+
+    whole, _ = run_all(tmp_path / "whole", judge, Scripted(reply, batch_size=4), METHODS)
+    model = Stops(reply, batch_size=4)
+    model.fingerprint = "one model"
+    stops = 0
+    while True:
+        model.left = every
+        try:
+            data, _ = run_all(tmp_path / "broken", judge, model, METHODS)
+            break
+        except KeyboardInterrupt:
+            stops += 1
+            assert stops < 500, "it never ends"
+    assert stops >= 3
+    assert without_times(data) == without_times(whole)
+    distinct = {(text, seed if params.temperature else 0, params) for text, params, seed in model.asked}
+    assert len(model.asked) <= len(distinct) + stops, "a reply that had been drawn was drawn again"
+
+
+def test_a_program_whose_judge_failed_is_asked_again_and_not_counted(judge, tmp_path, monkeypatch):
+    class Failing:
+        """A judge that fails on hidden checks, once."""
+
+        def stream(self, jobs, **options):
+            for key, verdict in judge.stream(jobs, **options):
+                from dataclasses import replace
+
+                yield key, replace(verdict, status="judge_error") if isinstance(key, str) else verdict
+
+    data, _ = run_all(tmp_path / "run", Failing(), Scripted(by_task), ["direct"])
+    assert data["tasks"] == 0
+    assert data["unclear"] == 6
+    assert data["methods"][0]["pass_at_1"] is None
+    data, _ = run_all(tmp_path / "run", judge, Scripted(by_task), ["direct"])
+    assert data["tasks"] == 6
+    assert data["unclear"] == 0
+
+
+def test_a_zero_budget_solves_nothing_and_says_so(judge, tmp_path):
+    data, _ = run_all(tmp_path / "run", judge, Scripted(by_task), ["best-of-n", "codetree"], budget="programs=0")
+    assert [row["pass_at_1"]["value"] for row in data["methods"]] == [0, 0]
+    assert data["methods"][0]["per_solved"] is None
+
+
+def test_tasks_without_visible_checks_are_named_in_the_conclusions(judge, tmp_path):
+    tasks = [task(visible=False, id=f"n/{n}", prompt=f"Write double(x), number {n}.") for n in range(2)]
+    data, _ = run_all(tmp_path / "run", judge, Scripted(by_task), ["direct", "best-of-n"], tasks=tasks)
+    assert data["tasks_without_visible_checks"] == 2
+    assert any("no visible checks" in line for line in data["conclusions"])
+    assert data["methods"][1]["notes"] == {"no visible checks: chose by log-probability": 2}
+
+
+# ---- command line ------------------------------------------------------------------------------
+
+
+def strop(*arguments, **options):
+    return subprocess.run(
+        [sys.executable, "-m", "strop.cli.main", "search", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=250,
+        **options,
+    )
+
+
+def test_dry_run_and_list_and_errors(tmp_path):
+    plan = strop("--compare", "direct,best-of-n,pg-td", "--limit", "4", "--seeds", "2", "--dry-run")
+    assert plan.returncode == 0, plan.stderr
+    assert "4 tasks x 3 methods x 2 seeds = 24 searches" in plan.stdout
+    assert "at most 192 programs" in plan.stdout
+    listed = strop("--method", "list")
+    assert "codetree:" in listed.stdout
+    assert "policy=dfs" in listed.stdout
+    for arguments, words in [
+        (["--method", "codetre"], "Did you mean codetree"),
+        (["--budget", "programms=3"], "programms"),
+        (["--tasks", "nothing-like-it"], "neither a file nor a known task set"),
+    ]:
+        done = strop(*arguments, "--dry-run")
+        assert done.returncode == 2
+        assert words in done.stderr
+
+
+def test_a_user_method_that_fails_names_itself(judge):
+    with pytest.raises(StropError, match="no function"):
+        get_method(f"{compare.__file__}:nothing_here")
