@@ -65,7 +65,10 @@ def measure(
         if meter is not None and meter.exhausted:
             run.event("budget", {"stage": stage, "drawn": done, "planned": len(wanted)})
             return
-        samples = draw(model, missing, protocol, params, seed)
+        samples = draw(
+            model, missing, protocol, params, seed,
+            on_sample=lambda drawn, done=done: on_progress(stage, done + drawn, len(wanted)),
+        )  # fmt: skip
         spent = sum((sample.spent for sample in samples), Spent(programs=len(samples)))
         with run.atomic():
             run.save_samples(stage, samples)
@@ -78,9 +81,18 @@ def measure(
 
 
 def draw(
-    model: Model, items: Sequence[tuple[Task, int]], protocol: Protocol, params: SamplingParams, seed: int
+    model: Model,
+    items: Sequence[tuple[Task, int]],
+    protocol: Protocol,
+    params: SamplingParams,
+    seed: int,
+    *,
+    on_sample: Callable[[int], None] = lambda drawn: None,
 ) -> list[Sample]:
-    """Draw one sample for each (task, sample index); its seed depends on `seed`, prompt and index only."""
+    """Draw one sample for each (task, sample index); its seed depends on `seed`, prompt and index only.
+
+    `on_sample` is called with the number of samples drawn so far, as each one ends.
+    """
     public = {task.id: task.public() for task, _ in items}
     prompts = {task_id: protocol.render(task) for task_id, task in public.items()}
     keys = {task_id: content_hash(prompt) for task_id, prompt in prompts.items()}
@@ -105,6 +117,7 @@ def draw(
                 token_ids=completion.token_ids,
                 logprobs=completion.logprobs,
             )
+            on_sample(len(samples))
     return [samples[task.id, index] for task, index in items]
 
 

@@ -19,6 +19,10 @@ from strop.types import StropError
 ATTENTION = "strop_grouped"
 GROWTH = 64
 """Own tokens for which room is made at once."""
+HEAD = 32
+"""Tokens at the start of a prompt that are encoded by themselves and remembered: a chat template begins all prompts of
+a task set alike. A fixed length, so that a prompt's keys and values never depend on which prompts came before."""
+HEADS_KEPT = 8
 
 
 def supports(model: Any) -> bool:
@@ -85,6 +89,7 @@ class GroupedEngine:
         self._own_keys: list[Any] = []  # per layer [slots, key heads, room, head size]
         self._own_values: list[Any] = []
         self._last: tuple[tuple[int, ...], Any, _Prefix] | None = None
+        self._heads: dict[tuple[int, ...], list[tuple[Any, Any]]] = {}
         self._step: _Step | None = None
 
     @property
@@ -104,11 +109,7 @@ class GroupedEngine:
         free = [slot for slot in range(len(taken) + count) if slot not in taken][:count]
         prompt = tuple(prompt)
         if self._last is None or self._last[0] != prompt:
-            from transformers import DynamicCache
-
-            output = self._model(
-                torch.tensor([prompt]), past_key_values=DynamicCache(), use_cache=True, logits_to_keep=1
-            )
+            output = self._encode(prompt)
             layers = output.past_key_values.layers
             # Padded to 16 tokens, because the products' last bits depend on the number of rows at some odd lengths.
             missing = -len(prompt) % 16
@@ -121,6 +122,24 @@ class GroupedEngine:
         self._lengths += [0] * count
         self._starts += [len(prompt)] * count
         return logits
+
+    def _encode(self, prompt: tuple[int, ...]) -> Any:
+        """The model's output for a prompt: logits after its last token, keys and values of all."""
+        from transformers import DynamicCache
+
+        torch, cache = self._torch, DynamicCache()
+        head = prompt[:HEAD] if len(prompt) > HEAD else ()
+        if head:
+            if head not in self._heads:
+                layers = self._model(torch.tensor([head]), past_key_values=DynamicCache(), logits_to_keep=1)
+                layers = layers.past_key_values.layers
+                while len(self._heads) >= HEADS_KEPT:
+                    del self._heads[next(iter(self._heads))]
+                self._heads[head] = [(layer.keys, layer.values) for layer in layers]
+            for number, (keys, values) in enumerate(self._heads[head]):
+                cache.update(keys, values, number)
+        rest = torch.tensor([prompt[len(head) :]])
+        return self._model(rest, past_key_values=cache, use_cache=True, logits_to_keep=1)
 
     def step(self, tokens: Sequence[int]) -> Any:
         """Append one token to each row; return the logits [rows, vocabulary] after it."""

@@ -54,9 +54,12 @@ def judged(tasks: Sequence[Task], samples: Iterable[Sample], verdicts: Mapping[K
 def rejection_sampled(rows: Sequence[Judged], protocol, *, per_task: int, seed: int) -> list[Example]:
     """At most `per_task` distinct passing programs a task, shortest first (RFT, Yuan et al. 2023, arXiv 2308.01825).
 
-    Shortest first is Strop's choice: among programs that pass, the longer ones mostly carry dead code.
+    Shortest first is Strop's choice: among programs that pass, the longer ones mostly carry dead code. Tasks are
+    shuffled, a task's programs stay side by side, where a batch can share their prompt.
     """
-    examples = [
+    rows = list(rows)
+    random.Random(seed).shuffle(rows)
+    return [
         Example(
             task_id=row.task.id,
             prompt=protocol.render(row.task.public()),
@@ -65,8 +68,6 @@ def rejection_sampled(rows: Sequence[Judged], protocol, *, per_task: int, seed: 
         for row in rows
         for program in sorted(row.passing, key=lambda program: (len(program), program))[:per_task]
     ]
-    random.Random(seed).shuffle(examples)
-    return examples
 
 
 def preferences(rows: Sequence[Judged], protocol, *, per_task: int, seed: int) -> list[Preference]:
