@@ -1,0 +1,59 @@
+"""From settings to what they name: rewards, and tasks to practise and to hold out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from strop import rewards
+from strop.train.rl.loop import Work
+from strop.train.rl.recipes import RLSettings
+
+if TYPE_CHECKING:
+    from strop.judge import Judge
+    from strop.rewards import Rule
+
+
+def judge_options(settings: RLSettings) -> dict[str, Any]:
+    """Options of `Judge` that the reward needs: a fraction counts every check."""
+    return {"stop_at_first_failure": settings.reward != "fraction"}
+
+
+def rule(settings: RLSettings, judge: Judge) -> Rule:
+    """The reward that the settings name."""
+    if settings.reward in ("gated-speed", "tiers"):
+        meter = rewards.CostMeter(judge)
+        main = rewards.gated_speed(meter) if settings.reward == "gated-speed" else rewards.speed_tiers(meter)
+    else:
+        main = {
+            "outcome": rewards.outcome,
+            "binary": rewards.binary,
+            "fraction": rewards.pass_fraction,
+            "answer-and-format": rewards.answer_and_format,
+            "predicted-output": rewards.predicted_output,
+        }[settings.reward]()
+    terms = [(1.0, main)]
+    if settings.format_weight:
+        terms.append((settings.format_weight, rewards.has_program()))
+    if settings.overlong:
+        cushion = min(settings.overlong, settings.max_tokens)
+        terms.append((1.0, rewards.length_penalty(settings.max_tokens, cushion)))
+    return rewards.weighted_sum(*terms) if len(terms) > 1 else main
+
+
+def work(settings: RLSettings, *, chat: bool, allow_near_duplicates: bool = False) -> Work:
+    """Load and divide the tasks, and check that nothing held out can be practised."""
+    from strop import tasks
+    from strop.tasks import protocols
+    from strop.train import guard
+    from strop.train.splits import divide, pick
+
+    apart = None if settings.held_out is None else tasks.load(settings.held_out)
+    practice, held_out, division = divide(tasks.load(settings.tasks), apart)
+    if not allow_near_duplicates:
+        guard.keep_apart(practice, held_out)
+    return Work(
+        practice=pick(practice, settings.practice_tasks, settings.seed),
+        held_out=pick(held_out, settings.held_out_tasks, settings.seed),
+        division=division,
+        protocol=protocols.choose(settings.protocol, chat=chat, local=True),
+    )
