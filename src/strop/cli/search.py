@@ -67,8 +67,9 @@ def search(
     from strop.cli.progress import progress
     from strop.judge import Judge
     from strop.models.spec import is_local
+    from strop.report.search import write_page
     from strop.run import Run
-    from strop.search.compare import SearchSettings, read_effort, run_searches
+    from strop.search.compare import SearchSettings, read_effort, run_searches, traces
     from strop.search.draws import DrawCache
     from strop.search.methods import get_method
     from strop.search.prompting import form_for
@@ -109,12 +110,12 @@ def search(
             with progress(show=not quiet and not as_json) as on_progress:
                 run_searches(run, settings, loaded, found, chosen, judge, form, draws=cache, on_progress=on_progress)
             data = summarise(run, settings, found, chosen, read_effort(run))
-            run.write("search.json", json.dumps(data, indent=1) + "\n")
+            page = write_page(folder, data, traces(run, found, chosen, settings.seeds), command_line())
     if as_json:
         typer.echo(json.dumps(data, indent=1))
         return
     _print(data)
-    typer.echo(f"Results: {folder / 'search.json'}")
+    typer.echo(f"Report: {page}")
 
 
 def _list_methods() -> None:

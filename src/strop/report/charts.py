@@ -271,3 +271,50 @@ def lines(
         f'<title id="{key}-t">{escape(visible(title))}</title><desc id="{key}-d">{escape(visible(said))}</desc>'
         f"{''.join(body)}</svg>"
     )
+
+
+def scatter(
+    spots: Sequence[Mapping[str, Any]], front: Sequence[Sequence[float]], title: str, key: str, x_label: str
+) -> Markup:
+    """Cost against rate. `spots`: `{label, kind, x, estimate}`; `front`: the points that no other beats on both."""
+    width, height, left, right, top, bottom = 360, 220, 46, 14, 12, 36
+    reach = max(max(spot["x"] for spot in spots), 1e-9) * 1.06
+    most = min(1.0, max(max(spot["estimate"]["high"] for spot in spots) * 1.05, 0.05))
+
+    def place(x: float, y: float) -> tuple[float, float]:
+        return left + x / reach * (width - left - right), height - bottom - y / most * (height - top - bottom)
+
+    body = []
+    for tick in ticks(0, most, 5):
+        y = place(0, tick)[1]
+        body.append(f'<line class="grid" x1="{left}" x2="{width - right}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        body.append(f'<text class="tick" x="{left - 7}" y="{y + 4:.1f}" text-anchor="end">{100 * tick:g}</text>')
+    for tick in ticks(0, reach, 5):
+        x = place(tick, 0)[0]
+        body.append(
+            f'<text class="tick" x="{x:.1f}" y="{height - bottom + 17}" text-anchor="middle">{number(tick)}</text>'
+        )
+    body.append(
+        f'<text class="tick" x="{(left + width - right) / 2}" y="{height - 3}" text-anchor="middle">'
+        f"{escape(visible(x_label))}</text>"
+    )
+    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (place(*spot) for spot in front))
+    body.append(f'<polyline class="line front" points="{path}"/>')
+    for spot in spots:
+        (x, y), low, high = (
+            place(spot["x"], spot["estimate"]["value"]),
+            spot["estimate"]["low"],
+            spot["estimate"]["high"],
+        )
+        ends = f'x1="{x:.1f}" x2="{x:.1f}" y1="{place(0, low)[1]:.1f}" y2="{place(0, min(high, most))[1]:.1f}"'
+        said = f"{spot['label']}: {percent(spot['estimate']['value'])} at {number(spot['x'])}"
+        body.append(
+            f'<g class="{spot["kind"]}"><title>{escape(visible(said))}</title><line class="interval" {ends}/>'
+            f'<circle class="dot" cx="{x:.1f}" cy="{y:.1f}" r="4.5"/></g>'
+        )
+    words = "; ".join(f"{spot['label']} {percent(spot['estimate']['value'])}" for spot in spots)
+    return Markup(
+        f'<svg class="fixed" viewBox="0 0 {width} {height}" role="img" aria-labelledby="{key}-t {key}-d">'
+        f'<title id="{key}-t">{escape(visible(title))}</title><desc id="{key}-d">{escape(visible(words))}</desc>'
+        f"{''.join(body)}</svg>"
+    )

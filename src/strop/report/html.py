@@ -28,18 +28,6 @@ def render(data: Mapping[str, Any]) -> str:
     from strop.report import charts
 
     css, script = _asset("report.css"), _asset("report.js")
-    policy = "; ".join(
-        (
-            "default-src 'none'",
-            f"style-src '{_hash(css)}'",
-            f"script-src '{_hash(script)}'",
-            "img-src data:",
-            "base-uri 'none'",
-            "form-action 'none'",
-            "require-trusted-types-for 'script'",
-            "trusted-types 'none'",
-        )
-    )
     rates = [
         end
         for split in data["splits"]
@@ -62,7 +50,7 @@ def render(data: Mapping[str, Any]) -> str:
             data=data,
             css=_markup(css),
             script=_markup(script),
-            policy=_markup(policy),
+            policy=_markup(policy(css, script)),
             charts=charts,
             contents=_contents(data),
             domain=charts.rate_domain(rates),
@@ -75,6 +63,22 @@ def render(data: Mapping[str, Any]) -> str:
             version=version,
             used_statuses=[status for status in STATUS_ORDER if status in present],
             status_words=STATUS_WORDS,
+        )
+    )
+
+
+def policy(css: str, script: str) -> str:
+    """The Content-Security-Policy that allows this style sheet and this script, and nothing else."""
+    return "; ".join(
+        (
+            "default-src 'none'",
+            f"style-src '{_hash(css)}'",
+            f"script-src '{_hash(script)}'",
+            "img-src data:",
+            "base-uri 'none'",
+            "form-action 'none'",
+            "require-trusted-types-for 'script'",
+            "trusted-types 'none'",
         )
     )
 

@@ -1,15 +1,29 @@
-"""A comparison of search methods for the terminal."""
+"""A comparison of search methods: a table for the terminal, and one page with table, curves and every tree.
+
+The page needs nothing else and trusts nothing: what models wrote is made visible and escaped as in `report.html`, and
+the same policy forbids anything but its own style sheet and script.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from strop.report.data import STATUS_ORDER, STATUS_WORDS
 from strop.report.terminal import _add, _rate, _table
-from strop.report.text import percent
+from strop.report.text import excerpt, percent
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+PAGE_CHARACTERS = 6_000_000
+"""Text of nodes that a page holds; further searches are counted, not shown."""
+SHOWN_PROMPT = 3_000
+COLOURS = 8
+"""Colour classes of methods, `m0` and on."""
 
 
 def search_table(data: Mapping[str, Any]) -> Table:
@@ -39,3 +53,103 @@ def search_table(data: Mapping[str, Any]) -> Table:
             f"{solved['sampled_tokens']:,.0f}" if solved else "–",
         )
     return table
+
+
+# ---- the page ----------------------------------------------------------------------------------
+
+
+def write_page(folder: Path, data: Mapping[str, Any], traces: Iterable[dict[str, Any]], command: str) -> Path:
+    """Write `search.json` and `search.html` into the run folder; returns the page's path."""
+    from strop.types import StropError
+
+    page = folder / "search.html"
+    texts = {
+        folder / "search.json": json.dumps(data, indent=1, allow_nan=False) + "\n",
+        page: render(data, traces, command),
+    }
+    try:
+        for path, text in texts.items():
+            partial = path.with_name(path.name + ".part")
+            partial.write_text(text, encoding="utf-8")
+            os.replace(partial, path)
+    except OSError as error:
+        raise StropError(f"Cannot write {page}: {error.strerror or error}.") from error
+    return page
+
+
+def render(data: Mapping[str, Any], traces: Iterable[dict[str, Any]], command: str) -> str:
+    """The page. `traces`: as `strop.search` keeps them; those that do not fit are counted."""
+    from strop import __version__
+    from strop.report import charts, html
+    from strop.report.tree import tree
+
+    css, script = (
+        html._asset("report.css") + html._asset("search.css"),
+        html._asset("report.js") + html._asset("search.js"),
+    )
+    shown, left_out = _fitting(traces)
+    rows = [row for row in data["methods"] if row["pass_at_1"]]
+    measured = [row | {"kind": f"m{number % COLOURS}"} for number, row in enumerate(rows)]
+    statuses = {node["status"] for trace in shown for node in trace["nodes"]}
+    return (
+        html._environment()
+        .get_template("search.html.j2")
+        .render(
+            data=data,
+            measured=measured,
+            traces=shown,
+            left_out=left_out,
+            command=command,
+            css=html._markup(css),
+            script=html._markup(script),
+            policy=html._markup(html.policy(css, script)),
+            charts=charts,
+            tree=tree,
+            excerpt=excerpt,
+            duration=html.duration,
+            anytime=_anytime(measured),
+            spots=_spots(measured),
+            version=__version__,
+            shown_prompt=SHOWN_PROMPT,
+            status_words=[(name, STATUS_WORDS[name]) for name in STATUS_ORDER if name in statuses],
+        )
+    )
+
+
+def _fitting(traces: Iterable[dict[str, Any]]) -> tuple[list[dict[str, Any]], int]:
+    """The traces that fit on a page, in order, and how many did not."""
+    shown, left_out, room = [], 0, PAGE_CHARACTERS
+    for trace in traces:
+        size = sum(
+            len(node["code"])
+            + min(len(node["prompt"]), SHOWN_PROMPT)
+            + sum(len(w["reply"]) for w in node["words"])
+            + 800
+            for node in trace["nodes"]
+        )
+        if size > room:
+            left_out += 1
+        else:
+            shown.append(trace)
+            room -= size
+    return shown, left_out
+
+
+def _anytime(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Series of the anytime plot; empty when no method wrote a second program."""
+    series = [{"label": row["method"], "kind": row["kind"], "points": row["anytime"]} for row in rows if row["anytime"]]
+    return series if any(len(line["points"]) > 1 for line in series) else []
+
+
+def _spots(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Points of the Pareto plot: cost and rate of each method; empty for a single one."""
+    spots = [
+        {
+            "label": row["method"],
+            "kind": row["kind"],
+            "x": row["per_search"]["sampled_tokens"],
+            "estimate": row["pass_at_1"],
+        }
+        for row in rows
+    ]
+    return spots if len(spots) > 1 else []

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from strop.search.nodes import Method
 from strop.types import StropError, content_hash
@@ -104,7 +104,7 @@ def _from_file(path: str, name: str) -> tuple[Method, str]:
     function: Any = getattr(module, name, None)
     if not callable(function):
         raise StropError(f"{path} defines no function {name!r}.")
-    return function, content_hash(file.read_text(encoding="utf-8", errors="replace"))
+    return cast(Method, function), content_hash(file.read_text(encoding="utf-8", errors="replace"))
 
 
 def _options(text: str, function: Method, parts: list[str]) -> dict[str, Any]:

@@ -79,13 +79,19 @@ class Scheduler:
                 self._draw_all(active)
                 self._judge_all(active)
                 finished, active = [one for one in active if one.done], [one for one in active if not one.done]
-                self.effort.wall_seconds += time.perf_counter() - began
+                began = self._clock(began)
                 yield from finished
-                began = time.perf_counter()
+                began = time.perf_counter()  # what the caller does with them is not ours
         finally:
-            self.effort.wall_seconds += time.perf_counter() - began
+            self._clock(began)
             for search in active:
                 search.steps.close()
+
+    def _clock(self, began: float) -> float:
+        """Add the time since `began`; returns now."""
+        now = time.perf_counter()
+        self.effort.wall_seconds += now - began
+        return now
 
     # ---- one search
 

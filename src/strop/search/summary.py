@@ -59,6 +59,7 @@ def summarise(
         "tasks_without_visible_checks": sum(not task.visible_checks for task in tasks if task.id in set(whole)),
         "unclear": unclear,
         "methods": rows,
+        "pareto": pareto_front(rows),
         "effort": asdict(effort) | {"overhead": effort.overhead},
     }
     return data | {"conclusions": _conclusions(data)}
@@ -165,6 +166,17 @@ def _verdict(difference: stats.Difference, p: float) -> str:
     if outside and small:
         return "higher" if difference.value > 0 else "lower"
     return "borderline" if outside or small else "not distinguishable"
+
+
+def pareto_front(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Methods that no other beats in both sampled tokens a search and share solved, cheapest first."""
+    measured = [row for row in rows if row["pass_at_1"]]
+    spots = [(row["per_search"]["sampled_tokens"], row["pass_at_1"]["value"], row["method"]) for row in measured]
+    front: list[dict[str, Any]] = []
+    for tokens, value, name in sorted(spots, key=lambda spot: (spot[0], -spot[1])):
+        if not front or value > front[-1]["point"][1]:
+            front.append({"method": name, "point": [tokens, value]})
+    return front
 
 
 # ---- in words ----------------------------------------------------------------------------------

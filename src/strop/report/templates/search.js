@@ -1,0 +1,45 @@
+// Zoom and pan of trees; without it they scroll.
+(() => {
+  for (const box of document.querySelectorAll(".canvas")) {
+    const svg = box.querySelector("svg.tree");
+    const whole = svg.viewBox.baseVal;
+    const size = { width: whole.width, height: whole.height };
+    const fit = () => { Object.assign(view, { x: 0, y: 0, ...size }); show(); };
+    const view = { x: 0, y: 0, ...size };
+    const show = () => svg.setAttribute("viewBox", `${view.x} ${view.y} ${view.width} ${view.height}`);
+    const zoom = (factor, px, py) => {
+      const width = Math.min(size.width * 4, Math.max(60, view.width * factor));
+      const scale = width / view.width;
+      view.x += (view.width - view.width * scale) * px;
+      view.y += (view.height - view.height * scale) * py;
+      view.width = width; view.height *= scale; show();
+    };
+    svg.setAttribute("preserveAspectRatio", "xMinYMin meet");
+    box.classList.add("live");
+    box.addEventListener("wheel", (event) => {
+      event.preventDefault();
+      const area = box.getBoundingClientRect();
+      zoom(event.deltaY > 0 ? 1.2 : 1 / 1.2, (event.clientX - area.left) / area.width, (event.clientY - area.top) / area.height);
+    }, { passive: false });
+    let held = null;
+    box.addEventListener("pointerdown", (event) => { held = { x: event.clientX, y: event.clientY, moved: false }; });
+    box.addEventListener("pointermove", (event) => {
+      if (!held) return;
+      const [dx, dy] = [event.clientX - held.x, event.clientY - held.y];
+      if (!held.moved && Math.hypot(dx, dy) < 4) return;
+      const area = box.getBoundingClientRect();
+      const scale = Math.max(view.width / area.width, view.height / area.height);
+      view.x -= dx * scale; view.y -= dy * scale;
+      held = { x: event.clientX, y: event.clientY, moved: true };
+      show();
+    });
+    box.addEventListener("click", (event) => { if (held && held.moved) event.preventDefault(); held = null; }, true);
+    addEventListener("pointerup", () => { if (held && !held.moved) held = null; else setTimeout(() => { held = null; }); });
+    const buttons = box.parentElement.querySelector(".zoom");
+    buttons.hidden = false;
+    buttons.addEventListener("click", (event) => {
+      const act = event.target.dataset.zoom;
+      if (act === "fit") fit(); else if (act) zoom(act === "in" ? 1 / 1.4 : 1.4, 0.5, 0.5);
+    });
+  }
+})();
