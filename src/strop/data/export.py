@@ -11,6 +11,7 @@ to the answer, because TRL's layouts end a prompt with the user. Further columns
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -90,7 +91,8 @@ def write_rows(rows: Iterable[Row], path: Path) -> int:
     except OSError as error:
         raise StropError(f"Cannot write {path}: {error.strerror or error}.") from error
     finally:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
     return len(found)
 
 
