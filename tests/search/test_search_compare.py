@@ -66,6 +66,20 @@ def test_a_comparison(judge, tmp_path):
     assert all("10" not in json.dumps(trace["nodes"][0]["checks"]) for trace in found), "hidden checks stay out"
 
 
+def test_the_report_is_rendered_again_from_what_the_run_kept(judge, tmp_path):
+    from strop import report
+    from strop.report.search import write_page
+
+    data, found = run_all(tmp_path / "run", judge, Scripted(by_task), ["direct", "codetree"])
+    page = write_page(tmp_path / "run", data, found, "search")
+    first = page.read_text()
+    page.unlink()
+    assert report.write(tmp_path / "run").read_text() == first
+    (tmp_path / "run" / "search.json").write_text("{}")
+    with pytest.raises(StropError, match=r"search\.json cannot be read"):
+        report.write(tmp_path / "run")
+
+
 def test_several_seeds_are_paired(judge, tmp_path):
     data, _ = run_all(tmp_path / "run", judge, Scripted(by_task), ["direct", "best-of-n"], seeds=(0, 1, 2))
     best = data["methods"][1]

@@ -11,6 +11,7 @@ from scripted import CRASH, GOOD, WRONG, Scripted, block, solve, task
 
 from strop.search import codechain, selectors
 from strop.search.code import functions, missing_functions, normal_form, operations
+from strop.search.methods import get_method
 from strop.search.nodes import Node
 from strop.types import CallCheck, StdioCheck, StropError, Task
 
@@ -299,6 +300,8 @@ def test_pg_td_needs_a_model_that_shows_its_tokens(judge):
 
     with pytest.raises(StropError, match="needs a local model"):
         solve("pg-td", Closed(lambda text, before: ""), judge)
+    assert get_method("pg-td").needs_tokens
+    assert not get_method("direct").needs_tokens
 
 
 # ---- whole programs ----------------------------------------------------------------------------

@@ -17,4 +17,4 @@ def report(
     from strop import report as reports
 
     page = reports.write(run)
-    typer.echo(page.with_name("report.json").read_text(encoding="utf-8").rstrip() if as_json else page)
+    typer.echo(page.with_suffix(".json").read_text(encoding="utf-8").rstrip() if as_json else page)

@@ -23,6 +23,10 @@ def write(run_path: str | Path) -> Path:
     from strop.types import StropError
 
     folder = Path(run_path)
+    if (folder / "search.json").is_file():
+        from strop.report.search import rewrite_page
+
+        return rewrite_page(folder)
     with Run.read(folder) as run:
         data = collect(run)
     page = folder / "report.html"

@@ -77,6 +77,27 @@ def write_page(folder: Path, data: Mapping[str, Any], traces: Iterable[dict[str,
     return page
 
 
+def rewrite_page(folder: Path) -> Path:
+    """Render the page of a run again, from what the run kept. Raises StropError when it holds no comparison."""
+    from strop.run import Run
+    from strop.search.compare import search_key
+    from strop.types import StropError
+
+    try:
+        data = json.loads((folder / "search.json").read_text(encoding="utf-8"))
+        keys = [
+            search_key(name, source, task, seed)
+            for seed in data["settings"]["seeds"]
+            for task in data["task_ids"]
+            for name, source in data["sources"].items()
+        ]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StropError(f"{folder / 'search.json'} cannot be read ({error}). Run the search again.") from error
+    with Run.read(folder) as run:
+        traces = (trace for key in keys if (trace := run.result(key)) is not None)
+        return write_page(folder, data, traces, run.manifest["command"])
+
+
 def render(data: Mapping[str, Any], traces: Iterable[dict[str, Any]], command: str) -> str:
     """The page. `traces`: as `strop.search` keeps them; those that do not fit are counted."""
     from strop import __version__

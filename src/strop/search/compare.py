@@ -15,7 +15,7 @@ from strop.search.draws import DrawCache
 from strop.search.methods import MethodSpec
 from strop.search.schedule import Scheduler
 from strop.search.searches import Effort
-from strop.types import SamplingParams, Spent, Task, content_hash
+from strop.types import SamplingParams, StropError, Task, content_hash
 
 if TYPE_CHECKING:
     from strop.judge import Judge
@@ -50,9 +50,13 @@ class SearchSettings:
         return SamplingParams(temperature=self.temperature, top_p=self.top_p, max_tokens=self.max_tokens)
 
 
-def search_key(method: MethodSpec, task_id: str, seed: int) -> str:
-    """Key of the trace of one search in its run."""
-    return content_hash("search", method.name, method.source, task_id, seed)
+def search_key(method: str, source: str, task_id: str, seed: int) -> str:
+    """Key of the trace of one search in its run. `method`, `source`: name and source of a `MethodSpec`."""
+    return content_hash("search", method, source, task_id, seed)
+
+
+def _key(method: MethodSpec, task: Task, seed: int) -> str:
+    return search_key(method.name, method.source, task.id, seed)
 
 
 def grade_key(task_id: str, code: str) -> str:
@@ -81,8 +85,14 @@ def run_searches(
 
     `judge` must not stop at the first failing check. Results are read from the run afterwards.
     """
+    for method in methods:
+        if method.needs_tokens and not hasattr(model, "complete_tokens"):
+            raise StropError(
+                f"The search method {method.name} chooses single tokens, which needs a local model; {model.name} gives "
+                "no access to them."
+            )
     wanted = plan(tasks, methods, settings.seeds)
-    missing = [item for item in wanted if run.result(search_key(item[0], item[1].id, item[2])) is None]
+    missing = [item for item in wanted if run.result(_key(*item)) is None]
     scheduler = Scheduler(
         model, judge, form=form, params=settings.params, budget=Budget.parse(settings.budget), cache=draws
     )
@@ -91,7 +101,7 @@ def run_searches(
     before = read_effort(run)
     try:
         for search in scheduler.run(scheduler.start(*item) for item in missing):
-            key = search_key(search.method, search.task.id, search.seed)
+            key = _key(search.method, search.task, search.seed)
             with run.atomic():
                 run.save_result(key, search.record())
                 run.charge(STAGE, key, search.meter.spent)
@@ -136,14 +146,9 @@ def traces(
 ) -> Iterator[dict[str, Any]]:
     """The traces of all finished searches."""
     for method, task, seed in plan(tasks, methods, seeds):
-        trace = run.result(search_key(method, task.id, seed))
+        trace = run.result(_key(method, task, seed))
         if trace is not None:
             yield trace
-
-
-def spent_of(trace: dict[str, Any]) -> Spent:
-    """What a search was charged."""
-    return Spent(**trace["spent"])
 
 
 def read_effort(run: Run) -> Effort:

@@ -103,10 +103,7 @@ class Drawing:
     def _complete(self, group: Sequence[Job], params: SamplingParams, data: dict[str, Any]) -> None:
         complete = getattr(self.model, "complete_tokens", None)
         if complete is None:
-            raise StropError(
-                f"The search method {group[0].search.method.name} chooses single tokens, which needs a local model; "
-                f"{self.model.name} gives no access to them."
-            )
+            raise StropError(f"{group[0].search.method.name} needs a local model: {self.model.name} shows no tokens.")
         prefixes = [(job.request.prompt, job.request.tokens) for job in group]  # type: ignore[union-attr]
         for place, completion in complete(prefixes, params):
             self._keep(group[place].key, asdict(completion), completion.spent, data)

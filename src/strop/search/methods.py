@@ -48,6 +48,11 @@ class MethodSpec:
     source: str = ""
     """Hash of a user's own file; empty for Strop's methods."""
 
+    @property
+    def needs_tokens(self) -> bool:
+        """Whether it chooses single tokens, which only local models show."""
+        return bool(getattr(sys.modules.get(self.call.__module__), "NEEDS_TOKENS", False))
+
     def begin(self, state: State) -> Any:
         """The generator. Raises StropError when the function is no generator."""
         steps = self.call(state, **self.options)

@@ -39,6 +39,9 @@ if TYPE_CHECKING:
     from strop.models.local import TokenCompletion
 
 
+NEEDS_TOKENS = True
+
+
 @dataclass(slots=True)
 class Edge:
     """A token that may come next."""

@@ -53,6 +53,7 @@ def summarise(
     data = {
         "schema": SCHEMA,
         "settings": asdict(settings),
+        "sources": {method.name: method.source for method in methods},
         "tasks": len(whole),
         "task_ids": whole,
         "tasks_planned": len(tasks),
