@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from scripted import CRASH, GOOD, WRONG, Scripted, block, scheduler, solve, task
@@ -267,6 +269,25 @@ def test_a_users_own_method(judge, tmp_path):
     file.write_text("import nothing_like_this\n")
     with pytest.raises(StropError, match="could not be loaded"):
         get_method(f"{file}:search")
+
+
+def test_the_method_in_the_documentation_works(judge, tmp_path):
+    page = Path(__file__).parents[2] / "docs" / "search.md"
+    source = page.read_text().split("```python\n")[1].split("```")[0]
+    (tmp_path / "mine.py").write_text(source)
+    bench = scheduler(Scripted(lambda text, before: block(GOOD if "was written" in text else WRONG)), judge)
+    (found,) = bench.run([bench.start(get_method(f"{tmp_path / 'mine.py'}:search:n=2"), task(), 0)])
+    assert found.answer.code == GOOD
+    assert found.meter.spent.programs == 3
+
+
+def test_every_method_in_the_documentation_is_there():
+    from strop.search.methods import METHODS
+
+    page = (Path(__file__).parents[2] / "docs" / "search.md").read_text()
+    table = page.split("## Methods")[1].split("## Your own")[0]
+    assert re.findall(r"^\| `([\w-]+)`", table, re.M) == [name for name in METHODS if name in table]
+    assert all(f"`{name}`" in table for name in METHODS)
 
 
 def test_a_method_needs_a_name():
