@@ -286,8 +286,7 @@ def test_every_method_in_the_documentation_is_there():
 
     page = (Path(__file__).parents[2] / "docs" / "search.md").read_text()
     table = page.split("## Methods")[1].split("## Your own")[0]
-    assert re.findall(r"^\| `([\w-]+)`", table, re.M) == [name for name in METHODS if name in table]
-    assert all(f"`{name}`" in table for name in METHODS)
+    assert set(re.findall(r"^\| `([\w-]+)`", table, re.M)) == set(METHODS)
 
 
 def test_a_method_needs_a_name():
