@@ -24,25 +24,26 @@ def shake(policy, size=0.05):
 
 
 PROMPT = torch.tensor([5, 6, 7, 8, 9])
-TOKENS = torch.tensor([[11, 12, 13, 14], [15, 0, 0, 0], [16, 17, 18, 0]])
+TOKENS = torch.tensor([[11, 12, 13, 14], [15, 0, 0, 0], [11, 12, 18, 0], [11, 12, 13, 14]])
+MASK = torch.tensor([[1.0, 1, 1, 1], [1, 0, 0, 0], [1, 1, 1, 0], [1, 1, 1, 1]])
 
 
 def plain(model, temperature=1.0):
     """The textbook way: every row with its own copy of the prompt, one forward pass, log-softmax."""
-    ids = torch.cat([PROMPT.expand(3, -1), TOKENS], 1)
+    ids = torch.cat([PROMPT.expand(4, -1), TOKENS], 1)
     logits = model(input_ids=ids, use_cache=False).logits[:, len(PROMPT) - 1 : -1] / temperature
-    return torch.log_softmax(logits, -1).gather(2, TOKENS[..., None])[..., 0]
+    return torch.log_softmax(logits, -1).gather(2, TOKENS[..., None])[..., 0] * MASK
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
-def test_sharing_the_prompt_changes_neither_scores_nor_gradients(policy, temperature):
+def test_merging_prompts_and_beginnings_changes_neither_scores_nor_gradients(policy, temperature):
     shake(policy)
-    assert policy._shares_prompts
-    shared = policy.score(PROMPT, TOKENS, temperature, entropy=True, hidden=True)
+    assert policy._merges
+    shared = policy.score(PROMPT, TOKENS, MASK, temperature, entropy=True, hidden=True)
     expected = plain(policy.model, temperature)
     assert torch.allclose(shared.logprobs, expected, atol=1e-5)
-    assert shared.hidden.shape == (3, 4, 64)
-    weight = torch.rand(3, 4)
+    assert shared.hidden.shape == (4, 4, 64)
+    weight = torch.rand(4, 4)
     names = list(policy.trainable)
     mine = torch.autograd.grad((shared.logprobs * weight).sum(), policy.trainable.values())
     theirs = torch.autograd.grad((expected * weight).sum(), policy.trainable.values())
@@ -51,15 +52,17 @@ def test_sharing_the_prompt_changes_neither_scores_nor_gradients(policy, tempera
 
 
 def test_the_hidden_states_are_those_before_each_token(policy):
-    shared = policy.score(PROMPT, TOKENS, 1.0, hidden=True).hidden
-    policy._shares_prompts = False
-    assert torch.allclose(shared, policy.score(PROMPT, TOKENS, 1.0, hidden=True).hidden, atol=1e-5)
+    shared = policy.score(PROMPT, TOKENS, MASK, 1.0, hidden=True).hidden
+    policy._merges = False
+    apart = policy.score(PROMPT, TOKENS, MASK, 1.0, entropy=True, hidden=True)
+    assert torch.allclose(shared, apart.hidden, atol=1e-5)
+    assert torch.allclose(apart.logprobs, plain(policy.model), atol=1e-5)
 
 
 def test_a_single_token_and_a_single_row(policy):
-    whole = policy.score(PROMPT, TOKENS, 1.0).logprobs
-    assert torch.allclose(policy.score(PROMPT, TOKENS[:, :1], 1.0).logprobs, whole[:, :1], atol=1e-5)
-    assert torch.allclose(policy.score(PROMPT, TOKENS[:1], 1.0).logprobs, whole[:1], atol=1e-5)
+    whole = policy.score(PROMPT, TOKENS, MASK, 1.0).logprobs
+    assert torch.allclose(policy.score(PROMPT, TOKENS[:, :1], MASK[:, :1], 1.0).logprobs, whole[:, :1], atol=1e-5)
+    assert torch.allclose(policy.score(PROMPT, TOKENS[:1], MASK[:1], 1.0).logprobs, whole[:1], atol=1e-5)
 
 
 def test_the_sampler_follows_the_learner(policy):
@@ -72,7 +75,7 @@ def test_the_sampler_follows_the_learner(policy):
         for completion in drawn.values():
             tokens = torch.tensor([completion.token_ids])
             prompt = torch.tensor(policy.sampler.encode("def f(x):\n"))
-            found = policy.score(prompt, tokens, 1.0).logprobs[0]
+            found = policy.score(prompt, tokens, torch.ones(tokens.shape), 1.0).logprobs[0]
             assert torch.allclose(found, torch.tensor(completion.logprobs), atol=2e-4)
 
 
@@ -87,11 +90,11 @@ def test_fingerprints_name_the_weights(policy, tiny):
 @pytest.mark.parametrize("rank", [4, 0])
 def test_the_start_can_always_be_asked(tiny, rank):
     policy = Policy(f"hf/{tiny}", lora_rank=rank, lora_alpha=8, seed=0)
-    before = policy.score(PROMPT, TOKENS, 1.0).logprobs.detach()
+    before = policy.score(PROMPT, TOKENS, MASK, 1.0).logprobs.detach()
     shake(policy)
-    assert not torch.allclose(policy.score(PROMPT, TOKENS, 1.0).logprobs, before, atol=1e-3)
+    assert not torch.allclose(policy.score(PROMPT, TOKENS, MASK, 1.0).logprobs, before, atol=1e-3)
     with policy.at_start() as start:
-        assert torch.allclose(policy.score(PROMPT, TOKENS, 1.0, model=start).logprobs, before, atol=1e-5)
+        assert torch.allclose(policy.score(PROMPT, TOKENS, MASK, 1.0, model=start).logprobs, before, atol=1e-5)
 
 
 @pytest.mark.parametrize("rank", [4, 0])
@@ -104,7 +107,8 @@ def test_what_is_saved_loads_as_a_model(tiny, tmp_path, rank):
     loaded = load(f"hf/{tiny}+{tmp_path / 'out'}" if rank else f"hf/{tmp_path / 'out'}")
     (score,) = loaded.score([("def f(x):\n", "    return x")])
     tokens = torch.tensor([score.token_ids])
-    found = policy.score(torch.tensor(policy.sampler.encode("def f(x):\n")), tokens, 1.0).logprobs[0]
+    prompt = torch.tensor(policy.sampler.encode("def f(x):\n"))
+    found = policy.score(prompt, tokens, torch.ones(tokens.shape), 1.0).logprobs[0]
     assert torch.allclose(found, torch.tensor(score.logprobs), atol=1e-4)
 
 
@@ -114,10 +118,10 @@ def test_an_adapter_goes_on_learning(tiny, tmp_path):
     first.save(tmp_path / "adapter")
     spec = f"hf/{tiny}+{tmp_path / 'adapter'}"
     second = Policy(spec, lora_rank=4, lora_alpha=8, seed=9)
-    expected = first.score(PROMPT, TOKENS, 1.0).logprobs.detach()
-    assert torch.allclose(second.score(PROMPT, TOKENS, 1.0).logprobs, expected, atol=1e-5)
+    expected = first.score(PROMPT, TOKENS, MASK, 1.0).logprobs.detach()
+    assert torch.allclose(second.score(PROMPT, TOKENS, MASK, 1.0).logprobs, expected, atol=1e-5)
     shake(second)
     with second.at_start() as start:  # where this run began: with the first adapter
-        assert torch.allclose(second.score(PROMPT, TOKENS, 1.0, model=start).logprobs, expected, atol=1e-4)
+        assert torch.allclose(second.score(PROMPT, TOKENS, MASK, 1.0, model=start).logprobs, expected, atol=1e-4)
     with pytest.raises(StropError, match="lora_rank = 0"):
         Policy(spec, lora_rank=0, lora_alpha=8, seed=0)

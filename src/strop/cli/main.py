@@ -20,6 +20,7 @@ VERBS = {
     "eval": "Measure how many tasks a model solves: sample, judge, estimate.",
     "search": "Spend inference compute: solve tasks with a search method, or compare methods at equal cost.",
     "improve": "Let a model practise on tasks, learn from what worked, and measure it again on held-out tasks.",
+    "train": "Train a model with one learner and full control of its settings.",
     "data": "Make training data from programs and their verdicts: pairs, and tests that models write.",
     "tasks": "List, show, validate and convert task sets.",
     "lint": "Find defects in task sets before they cost you anything.",

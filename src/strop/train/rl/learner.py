@@ -6,8 +6,9 @@ groups go through the model one prompt at a time, and their gradients add up to 
 
 from __future__ import annotations
 
+import contextlib
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from strop.train.rl import losses, ranking
@@ -71,12 +72,13 @@ class Learner:
         notes.put("dropped", len(rollouts) - sum(map(len, groups)))
         notes.put("groups", len(groups))
         if groups:
-            self._prepare(groups, baselines, notes)
-            for number in range(self.settings.epochs):
-                if not self._pass(groups, references or {}, f"{self.settings.seed}/{step}/{number}", notes):
-                    break
-            if self.critic is not None:
-                self._teach_critic(groups, notes)
+            with _same_bits():
+                self._prepare(groups, baselines, notes)
+                for number in range(self.settings.epochs):
+                    if not self._pass(groups, references or {}, f"{self.settings.seed}/{step}/{number}", notes):
+                        break
+                if self.critic is not None:
+                    self._teach_critic(groups, notes)
         notes.put("updates", self.updates)
         return notes.values()
 
@@ -124,12 +126,17 @@ class Learner:
         for part in pieces(group, self.settings.micro_batch):
             length = int(group.mask[part].sum(1).max())
             scored = self.policy.score(
-                group.prompt, group.tokens[part, :length], self.settings.temperature, model=model, hidden=hidden
+                group.prompt,
+                group.tokens[part, :length],
+                group.mask[part, :length],
+                self.settings.temperature,
+                model=model,
+                hidden=hidden,
             )
             logprobs[part, :length] = scored.logprobs.detach()
             if states is not None and scored.hidden is not None:
                 states[part, :length] = scored.hidden.detach()
-        return logprobs * group.mask, states
+        return logprobs, states
 
     def _check_drift(self, groups: list[Group], notes: Notes) -> None:
         limit = self.settings.reference_kl
@@ -202,6 +209,7 @@ class Learner:
         scored = self.policy.score(
             group.prompt,
             group.tokens[cut],
+            mask,
             s.temperature,
             entropy=True,
             entropy_gradient=bool(s.entropy_coefficient),
@@ -265,7 +273,7 @@ class Learner:
         import torch
 
         tokens = torch.tensor([list(references[group.rollouts[0].task.id])])
-        return -self.policy.score(group.prompt, tokens, 1.0).logprobs.mean()
+        return -self.policy.score(group.prompt, tokens, torch.ones(tokens.shape), 1.0).logprobs.mean()
 
     def _has_signal(self, group: Group, references: Mapping[str, Any]) -> bool:
         """Whether a group can change the weights at all; the others are not put through the model."""
@@ -317,6 +325,25 @@ class Learner:
         if self.critic is not None:
             self.critic.load(state["critic"])
         self.policy.sync()
+
+
+@contextlib.contextmanager
+def _same_bits() -> Iterator[None]:
+    """Torch adds up in a fixed order inside; on CPUs only `index_put` with repeated places would not by itself.
+
+    Kernels without a deterministic form warn and go on. The switch is torch's, for the whole process.
+    """
+    import torch
+
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    fills = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False   # type: ignore[attr-defined]  # only costs time here
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+        torch.utils.deterministic.fill_uninitialized_memory = fills  # type: ignore[attr-defined]
 
 
 def _finite(value: Tensor, what: str, group: Group) -> None:

@@ -131,20 +131,8 @@ def clipped_value(values: Tensor, old: Tensor, returns: Tensor, *, clip: float =
 # ---- from logits -------------------------------------------------------------------------------
 
 
-def token_logprobs(logits: Tensor, tokens: Tensor, temperature: float = 1.0) -> Tensor:
-    """Log-probability of each token; logits [B, T, V], tokens int [B, T]; returns float32 [B, T].
-
-    At a temperature of 0 (greedy sampling has no density) the model's own, as at 1.
-    """
-    import torch
-
-    logits = logits.float() if temperature in (0.0, 1.0) else logits.float() / temperature
-    chosen = logits.gather(2, tokens[:, :, None])[:, :, 0]
-    return chosen - torch.logsumexp(logits, -1)
-
-
 def entropies(logits: Tensor) -> Tensor:
-    """Entropy in nats of each place's distribution; logits [B, T, V], returns [B, T]."""
+    """Entropy in nats of each distribution; logits [..., V], returns [...]."""
     import torch
 
     logs = torch.log_softmax(logits.float(), -1)

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from strop.models.grouped import supports
 from strop.models.local import LocalModel, load_local
 from strop.models.spec import parse_spec
-from strop.train.rl.losses import entropies, token_logprobs
+from strop.train.prefix_tree import prefix_tree
+from strop.train.rl.losses import entropies
 from strop.types import StropError
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class Policy:
             name: parameter for name, parameter in self.model.named_parameters() if parameter.requires_grad
         }
         self.width = int(self.model.config.get_text_config().hidden_size)
-        self._shares_prompts = supports(self.model)
+        self._merges = supports(self.model)
         self._reference: Any = None
         self.sync()
 
@@ -119,6 +120,7 @@ class Policy:
         self,
         prompt: Tensor,
         tokens: Tensor,
+        mask: Tensor,
         temperature: float,
         *,
         model: Any = None,
@@ -126,41 +128,58 @@ class Policy:
         entropy_gradient: bool = False,
         hidden: bool = False,
     ) -> Scored:
-        """Log-probabilities of answers to one prompt: prompt int [P], tokens int [B, T] padded at the end with any id.
+        """Log-probabilities of answers to one prompt: prompt int [P], tokens int [B, T], mask [B, T].
 
-        `model` stands in for the learning one (`at_start`). What it says of padding means nothing.
+        `model` stands in for the learning one (`at_start`). Everything is 0 where `mask` is 0, which may only be at the
+        end of a row. The prompt, and what answers begin with alike, is computed once.
         """
         import torch
 
-        logits, states = self._logits(self.model if model is None else model, prompt, tokens, hidden)
-        found = None
+        model = self.model if model is None else model
+        rows, places = mask.nonzero(as_tuple=True)
+        states, node_of = (self._tree_states if self._merges else self._row_states)(model, prompt, tokens, mask)
+        # Only states that precede a token meet the vocabulary, each once.
+        nodes, of = node_of[rows, places].unique(return_inverse=True)
+        logits = model.get_output_embeddings()(states[nodes]).float()
+        scaled = logits if temperature in (0.0, 1.0) else logits / temperature
+        found = scaled[of, tokens[rows, places]] - torch.logsumexp(scaled, -1)[of]
+        spread = found.new_zeros(mask.shape).index_put((rows, places), found)
+        uncertain = None
         if entropy:
             with contextlib.nullcontext() if entropy_gradient else torch.no_grad():
-                found = entropies(logits)
-        return Scored(token_logprobs(logits, tokens, temperature), found, states)
+                uncertain = found.new_zeros(mask.shape).index_put((rows, places), entropies(logits)[of])
+        before = states[node_of] * mask[..., None] if hidden else None
+        return Scored(spread, uncertain, before)
 
-    def _logits(self, model: Any, prompt: Tensor, tokens: Tensor, hidden: bool) -> tuple[Tensor, Tensor | None]:
-        """Logits [B, T, V] and hidden states [B, T, D] before each token; the prompt is read once for all answers."""
+    def _tree_states(self, model: Any, prompt: Tensor, tokens: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Last hidden states of every distinct place, [nodes, D], and the node before each token, int [B, T]."""
         import torch
 
-        rows, length = tokens.shape
-        options = {"output_hidden_states": True} if hidden else {}
-        if not self._shares_prompts or rows == 1:
-            ids = torch.cat([prompt.expand(rows, -1), tokens], 1)[:, :-1]
-            output = model(input_ids=ids, use_cache=False, logits_to_keep=length, **options)
-            return output.logits, output.hidden_states[-1][:, -length:] if hidden else None
-        from transformers import DynamicCache
+        start, lengths = prompt.tolist(), mask.sum(1).long().tolist()
+        answers = [row[:length] for row, length in zip(tokens.tolist(), lengths)]
+        tree = prefix_tree([start + answer[:-1] for answer in answers])
+        states = getattr(model, model.base_model_prefix)(
+            input_ids=torch.from_numpy(tree.tokens)[None],
+            position_ids=torch.from_numpy(tree.positions)[None],
+            attention_mask=torch.from_numpy(tree.sees)[None, None],
+            use_cache=False,
+        ).last_hidden_state[0]
+        node_of = torch.zeros(tokens.shape, dtype=torch.long)
+        for row, path in enumerate(tree.paths):
+            before = path[len(start) - 1 :][: lengths[row]]
+            node_of[row, : len(before)] = torch.tensor(before)
+        return states, node_of
 
-        cache = DynamicCache()
-        first = model(input_ids=prompt[None], past_key_values=cache, use_cache=True, logits_to_keep=1, **options)
-        logits = [first.logits.expand(rows, -1, -1)]
-        states = [first.hidden_states[-1][:, -1:].expand(rows, -1, -1)] if hidden else []
-        if length > 1:
-            cache.batch_repeat_interleave(rows)
-            rest = model(input_ids=tokens[:, :-1], past_key_values=cache, use_cache=True, **options)
-            logits.append(rest.logits)
-            states += [rest.hidden_states[-1]] if hidden else []
-        return torch.cat(logits, 1), torch.cat(states, 1) if hidden else None
+    def _row_states(self, model: Any, prompt: Tensor, tokens: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """The same for models of any attention: every row with its own prompt, padding at the end unseen."""
+        import torch
+
+        count, length = tokens.shape
+        ids = torch.cat([prompt.expand(count, -1), tokens], 1)[:, :-1]
+        states = getattr(model, model.base_model_prefix)(input_ids=ids, use_cache=False).last_hidden_state
+        first = len(prompt) - 1
+        node_of = torch.arange(count)[:, None] * ids.shape[1] + first + torch.arange(length)
+        return states.reshape(-1, states.shape[-1]), node_of * mask.long()
 
 
 def _with_lora(model: Any, rank: int, alpha: int, seed: int) -> Any:
