@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from scripted import CRASH, GOOD, WRONG, Scripted, block, scheduler, solve, task
+from scripted import CRASH, GOOD, WRONG, Scripted, block, prompt_text, scheduler, solve, task
 
 from strop.search.draws import DrawCache
 from strop.search.methods import MethodSpec, get_method
@@ -229,6 +229,19 @@ def test_without_visible_checks_programs_that_do_not_load_come_last(judge):
     model = Scripted(lambda text, before: block(GOOD if "was written" in text else broken))
     found = solve("self-debug", model, judge, [task(visible=False)], budget="programs=2")[0]
     assert found.answer.code == GOOD
+
+
+def test_prompts_that_outgrow_the_context_get_no_answer_and_a_note(judge):
+    class Short(Scripted):
+        def room(self, prompt):
+            return 150 - len(prompt_text(prompt))
+
+    model = Short(lambda text, before: block(WRONG))
+    found = solve("self-debug", model, judge, budget="programs=4")
+    assert found.meter.spent.programs == 4
+    assert found.answer.code == WRONG
+    assert any("context" in note for note in found.state.notes)
+    assert all(len(text) <= 150 for text, _, _ in model.asked)
 
 
 # ---- names -------------------------------------------------------------------------------------

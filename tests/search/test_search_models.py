@@ -44,6 +44,8 @@ def test_completing_tokens_is_greedy_sampling(model):
         assert (*tokens, *answers[place].tokens) == whole.token_ids
         assert answers[place].text == whole.text
         assert answers[place].spent.sampled_tokens == 20 - len(tokens)
+    assert model.room(prompt) > 1000
+    assert model.room(prompt * 5000) < 1
     with pytest.raises(StropError, match="temperature 0"):
         next(model.complete_tokens([(prompt, ())], SamplingParams(logprobs=3)))
 

@@ -106,6 +106,10 @@ class LocalModel:
         """Token ids of a prompt; see `prompt_token_ids`."""
         return tuple(prompt_token_ids(self.tokenizer, prompt))
 
+    def room(self, prompt: Prompt) -> int:
+        """Tokens that a completion of this prompt may have before the context is full; below 1 it cannot be drawn."""
+        return self._context - len(self.encode(prompt))
+
     def decode(self, tokens: Sequence[int]) -> str:
         return self.tokenizer.decode(list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False)
 

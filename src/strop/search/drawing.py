@@ -12,13 +12,17 @@ from strop.budget import Meter
 from strop.search.draws import DrawCache, draw_key, packed, unpacked
 from strop.search.nodes import Complete, Draw
 from strop.search.searches import Effort, Search
-from strop.types import Request, SamplingParams, Spent, StropError, content_hash, request_seed
+from strop.types import Completion, Request, SamplingParams, Spent, StropError, content_hash, request_seed
 
 if TYPE_CHECKING:
     from strop.models import Model
 
 KNOWN_AFTERWARDS = ("prompt_tokens", "seconds", "money")
 """Limits that can only stop what has not begun."""
+
+
+TOO_LONG = Completion(text="", finish_reason="length", spent=Spent())
+"""The reply to a prompt that leaves no room for one; it counts as a call, so that no method asks for ever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +84,10 @@ class Drawing:
                     data[job.key] = known
         groups: dict[SamplingParams, list[Job]] = {}
         for job in fresh.values():
-            groups.setdefault(job.params, []).append(job)
+            if self._fits(job):
+                groups.setdefault(job.params, []).append(job)
+            else:
+                data[job.key] = packed(TOO_LONG)
         for params, group in groups.items():
             began = time.perf_counter()
             self.effort.batches += 1
@@ -88,13 +95,22 @@ class Drawing:
                 draw(group, params, data)
             finally:
                 self.effort.model_seconds += time.perf_counter() - began
-        self.effort.drawn += len(fresh)
-        self.effort.reused += len(jobs) - len(fresh)
+        drawn = sum(len(group) for group in groups.values())
+        self.effort.drawn += drawn
+        self.effort.reused += len(jobs) - drawn
         for job in jobs:
             reply = _read(job, data[job.key])
             programs = int(job.search.waiting.programs)  # type: ignore[union-attr]
             job.search.meter.charge(replace(reply.spent, model_calls=1, programs=programs))
             job.search.got[job.place].append(reply)
+
+    def _fits(self, job: Job) -> bool:
+        """Whether the prompt leaves room in the model's context, where the model can tell; a note where it does not."""
+        room = getattr(self.model, "room", None)
+        if room is None or not isinstance(job.request, Request) or room(job.request.prompt) > 0:
+            return True
+        job.search.state.note("a prompt did not fit the model's context, and got no answer")
+        return False
 
     def _sample(self, group: Sequence[Job], params: SamplingParams, data: dict[str, Any]) -> None:
         for place, completion in self.model.sample([job.request for job in group], params):  # type: ignore[misc]
