@@ -7,7 +7,7 @@ import contextlib
 import io
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from reward_cases import case, totals
 
@@ -77,6 +77,7 @@ def test_text_that_is_not_a_program_comes_back_as_it_is():
     assert instrument("def f(:", "s") == "def f(:"
 
 
+@settings(max_examples=40, deadline=None)
 @given(
     st.sampled_from(
         ["x = open", "async def f():\n    await g()", "match x:\n    case 1: fit()", "try: fit()\nfinally: pass"]

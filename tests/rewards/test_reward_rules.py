@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from reward_cases import case, task, totals
 
@@ -125,6 +125,7 @@ def test_weighted_sum_keeps_the_parts_unweighted():
 values = st.lists(st.tuples(st.floats(-1, 1), st.floats(-1, 1)), min_size=2, max_size=6)
 
 
+@settings(max_examples=40, deadline=None)
 @given(values)
 def test_lexicographic_totals_order_as_the_rounded_tuples(pairs):
     rows = [case(index=number) for number in range(len(pairs))]

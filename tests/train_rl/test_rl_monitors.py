@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from strop.train.rl.monitors import special_cases, watch
@@ -76,6 +76,7 @@ def test_scripts_and_several_arguments():
     assert not special_cases("def f(a, n):\n    return [n] if n < 3 else []", SCRIPTED)
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.text(max_size=60))
 def test_any_text_is_survived(code):
     assert special_cases(code, SQUARE) in (True, False)

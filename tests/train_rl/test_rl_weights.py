@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from strop.train.rl import weights
@@ -20,6 +20,7 @@ def test_filters_of_five_distinct_rewards_are_the_papers():
     assert weights.by_rank(rewards, "power") == pytest.approx(list(5 * powers / powers.sum()))
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.lists(st.sampled_from([-1.0, 0.0, 0.5, 1.0]), min_size=1, max_size=9), st.sampled_from(
     ["none", "best", "best-random", "best-worst", "power"]
 ))  # fmt: skip
