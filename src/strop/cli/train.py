@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
@@ -110,8 +110,16 @@ def rl(
         "model_fingerprint": policy.base_fingerprint,
         "task_set_hash": task_set_hash([*work.practice, *work.held_out]),
     }
-    judge = Judge(workers=workers, require=require_isolation, **presets.judge_options(chosen))
-    with closing(judge), Run.open(folder, command=command_line(), config=settled, inputs=inputs, fresh=fresh) as run:
+    with ExitStack() as open_now:
+        judge = open_now.enter_context(
+            Judge(workers=workers, require=require_isolation, **presets.judge_options(chosen))
+        )
+        timer = judge
+        if presets.measures_time(chosen):
+            timer = open_now.enter_context(Judge(workers=1, require=require_isolation))
+        run = open_now.enter_context(
+            Run.open(folder, command=command_line(), config=settled, inputs=inputs, fresh=fresh)
+        )
         log = tracker(track, folder, settled)
         with progress(show=not quiet and not as_json) as on_progress, table(not quiet and not as_json) as show:
 
@@ -120,7 +128,7 @@ def rl(
                 log(step, values)
 
             result = train_rl(
-                run, chosen, work, policy, judge, presets.rule(chosen, judge), on_step=on_step, on_progress=on_progress
+                run, chosen, work, policy, judge, presets.rule(chosen, timer), on_step=on_step, on_progress=on_progress
             )
     use = f"{chosen.model}+{result}" if chosen.lora_rank else f"hf/{result}"
     if chosen.held_out_samples and work.held_out:

@@ -190,9 +190,12 @@ class Learner:
         if limit is not None and counted and moved / counted > limit:
             notes.put("stopped_early", 1.0)
             return False
-        norm = torch.nn.utils.clip_grad_norm_(self._parameters(), self.settings.max_grad_norm)
-        _finite(norm, "gradient", batch[0])
-        notes.put("grad_norm", float(norm))
+        for number, part in enumerate(
+            self.optimizer.param_groups
+        ):  # apart, or the value's gradient shrinks the policy's
+            norm = torch.nn.utils.clip_grad_norm_(part["params"], self.settings.max_grad_norm)
+            _finite(norm, "gradient", batch[0])
+            notes.put("value_grad_norm" if number else "grad_norm", float(norm))
         self._set_rate()
         self.optimizer.step()
         self.updates += 1
@@ -289,9 +292,6 @@ class Learner:
             loss = self.critic.learn(group.tensors["features"], group.mask, group.tensors["outcomes"])
             notes.mean("critic_loss", loss, 1.0)
 
-    def _parameters(self) -> list[Any]:
-        return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
-
     def _set_rate(self) -> None:
         share = min(1.0, (self.updates + 1) / (self.settings.warmup + 1))
         for group, rate in zip(self.optimizer.param_groups, self._rates):
@@ -338,7 +338,7 @@ def _same_bits() -> Iterator[None]:
     before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     fills = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
     torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False   # type: ignore[attr-defined]  # only costs time here
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # only costs time here
     try:
         yield
     finally:

@@ -46,9 +46,9 @@ class Policy:
         from strop.models import load_for_training
 
         self.spec = spec
+        loaded, _ = load_for_training(spec)
         self.sampler: LocalModel = load_local(spec, batch_size=batch_size, dtype="float32", threads=None)
         self.base_fingerprint = self.sampler.fingerprint
-        loaded, _ = load_for_training(spec)
         self._peft: Any = None
         if hasattr(loaded, "peft_config"):
             if not lora_rank:

@@ -18,9 +18,14 @@ def judge_options(settings: RLSettings) -> dict[str, Any]:
     return {"stop_at_first_failure": settings.reward != "fraction"}
 
 
+def measures_time(settings: RLSettings) -> bool:
+    """Whether the reward times programs: then `rule` needs a judge of one worker, so that nothing runs beside them."""
+    return settings.reward in ("gated-speed", "tiers")
+
+
 def rule(settings: RLSettings, judge: Judge) -> Rule:
-    """The reward that the settings name."""
-    if settings.reward in ("gated-speed", "tiers"):
+    """The reward that the settings name. `judge` is asked only by rewards that time programs."""
+    if measures_time(settings):
         meter = rewards.CostMeter(judge)
         main = rewards.gated_speed(meter) if settings.reward == "gated-speed" else rewards.speed_tiers(meter)
     else:
