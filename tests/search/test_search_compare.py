@@ -32,7 +32,7 @@ def by_task(text: str, before: int) -> str:
 
 
 def run_all(folder, judge, model, methods, seeds=(0,), tasks=TASKS, budget="programs=4"):
-    settings = SearchSettings(methods=tuple(methods), model="scripted", budget=budget, seeds=tuple(seeds))
+    settings = SearchSettings(methods=tuple(methods), model="smollm2", budget=budget, seeds=tuple(seeds))
     specs = [get_method(name) for name in methods]
     with Run.open(folder, command="search", config={"methods": list(methods)}) as run:
         cache = DrawCache(folder / "draws.sqlite")
@@ -171,6 +171,12 @@ def test_a_zero_budget_solves_nothing_and_says_so(judge, tmp_path):
     data, _ = run_all(tmp_path / "run", judge, Scripted(by_task), ["best-of-n", "codetree"], budget="programs=0")
     assert [row["pass_at_1"]["value"] for row in data["methods"]] == [0, 0]
     assert data["methods"][0]["per_solved"] is None
+
+
+@pytest.mark.parametrize("budget", ["", "money=3"])
+def test_a_budget_that_ends_nothing_is_refused(judge, tmp_path, budget):
+    with pytest.raises(StropError, match="does not end a search"):
+        run_all(tmp_path / "run", judge, Scripted(by_task), ["hierarchical"], budget=budget)
 
 
 def test_tasks_without_visible_checks_are_named_in_the_conclusions(judge, tmp_path):

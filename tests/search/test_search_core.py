@@ -251,6 +251,7 @@ def test_methods_by_name_and_options():
     spec = get_method("codetree:policy=bfs:depth=2")
     assert spec.options == {"policy": "bfs", "depth": 2}
     assert get_method("best_of_n:stop=yes").options == {"stop": True}
+    assert get_method("self-debug:temperature=0:reflect=no").options == {"temperature": 0.0, "reflect": False}
     for bad, words in [
         ("codetre", "Did you mean codetree"),
         ("codetree:policy=up", "one of dfs, bfs"),

@@ -162,6 +162,6 @@ def _print(data: dict[str, Any]) -> None:
     effort = data["effort"]
     typer.echo(
         f"Took {effort['wall_seconds']:.1f} s: model {effort['model_seconds']:.1f} s, judge "
-        f"{effort['judge_seconds']:.1f} s; {effort['drawn']:,} replies drawn in {effort['batches']:,} batches, "
-        f"{effort['reused']:,} reused."
+        f"{effort['judge_seconds']:.1f} s, the search itself {100 * effort['overhead']:.1f} %. "
+        f"{effort['drawn']:,} replies drawn in {effort['batches']:,} batches, {effort['reused']:,} reused."
     )

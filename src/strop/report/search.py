@@ -30,7 +30,7 @@ def search_table(data: Mapping[str, Any]) -> Table:
     """One row a method: what it solved, against the baseline, and what that cost."""
     several = len(data["methods"]) > 1
     names = ["method", "pass@1", "95 % interval", *(["against first", "p (Holm)"] if several else [])]
-    table = _table(*names, "found", "programs", "calls", "tokens", "seconds", "tokens/solved")
+    table = _table(*names, "found", "programs", "calls", "tokens", "tokens/solved", "s/solved")
     for row in data["methods"]:
         if row["pass_at_1"] is None:
             _add(table, row["method"], *["–"] * (len(names) + 5))
@@ -49,8 +49,8 @@ def search_table(data: Mapping[str, Any]) -> Table:
             f"{each['programs']:.1f}",
             f"{each['model_calls']:.1f}",
             f"{each['sampled_tokens']:,.0f}",
-            f"{each['seconds']:.1f}",
             f"{solved['sampled_tokens']:,.0f}" if solved else "–",
+            f"{solved['seconds']:.1f}" if solved else "–",
         )
     return table
 

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from strop.budget import Budget
+from strop.models.spec import is_local
 from strop.search.draws import DrawCache
 from strop.search.methods import MethodSpec
 from strop.search.schedule import Scheduler
@@ -85,6 +86,12 @@ def run_searches(
 
     `judge` must not stop at the first failing check. Results are read from the run afterwards.
     """
+    limits = Budget.parse(settings.budget)
+    if not set(limits.limits()) - {"money"} and (limits.money is None or is_local(settings.model)):
+        raise StropError(
+            f"The budget {settings.budget!r} does not end a search with {settings.model}: limit programs, model_calls, "
+            "sampled_tokens, prompt_tokens or seconds, for instance programs=8."
+        )
     for method in methods:
         if method.needs_tokens and not hasattr(model, "complete_tokens"):
             raise StropError(
@@ -93,9 +100,7 @@ def run_searches(
             )
     wanted = plan(tasks, methods, settings.seeds)
     missing = [item for item in wanted if run.result(_key(*item)) is None]
-    scheduler = Scheduler(
-        model, judge, form=form, params=settings.params, budget=Budget.parse(settings.budget), cache=draws
-    )
+    scheduler = Scheduler(model, judge, form=form, params=settings.params, budget=limits, cache=draws)
     done = len(wanted) - len(missing)
     on_progress("search", done, len(wanted))
     before = read_effort(run)

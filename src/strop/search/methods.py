@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args, get_origin
 
 from strop.search.nodes import Method
 from strop.types import StropError, content_hash
@@ -129,21 +129,22 @@ def _options(text: str, function: Method, parts: list[str]) -> dict[str, Any]:
 
 
 def _value(text: str, name: str, value: str, parameter: inspect.Parameter) -> Any:
-    kind = parameter.annotation
-    choices = getattr(kind, "__args__", ()) if getattr(kind, "__origin__", None) is not None else ()
-    if choices and all(isinstance(choice, str) for choice in choices):
-        if value not in choices:
-            raise StropError(f"Method {text!r}: {name} is one of {', '.join(choices)}, not {value!r}.")
+    """An option's value as its annotation says: a choice of words, yes or no, a number that is not negative, a text."""
+    kind, words = parameter.annotation, get_args(parameter.annotation)
+    if get_origin(kind) is Literal:
+        if value not in words:
+            raise StropError(f"Method {text!r}: {name} is one of {', '.join(words)}, not {value!r}.")
         return value
+    kinds = [one for one in words if one is not type(None)] or [kind]
     try:
-        if kind is bool:
+        if bool in kinds:
             return {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}[value.lower()]
         for number in (int, float):
-            if kind is number:
+            if number in kinds:
                 read = number(value)
                 if not 0 <= read < 1e9:
                     raise ValueError
                 return read
     except (KeyError, ValueError):
-        raise StropError(f"Method {text!r}: cannot read {name}={value!r} as {kind.__name__}.") from None
+        raise StropError(f"Method {text!r}: cannot read {name}={value!r} as {kinds[0].__name__}.") from None
     return value
