@@ -141,6 +141,22 @@ def test_values_line_by_line_are_those_of_another_tracer(judge, code, function, 
     assert data["cut"] == 0
 
 
+COUNTER = """class Counter:
+    def __init__(self):
+        self.n = 2
+
+    def add(self, k):
+        m = self.n + k
+        return m
+"""
+
+
+def test_methods_of_instances_are_traced(judge):
+    _, data = traced_in_the_sandbox(judge, COUNTER, "Counter().add", (3,), "block")
+    assert data["result"] == "5"
+    assert data["events"][-1][1]["m"] == "5"
+
+
 def test_gold_programs_give_their_own_results(judge):
     for one in humaneval(25):
         check = next((c for c in one.visible_checks if isinstance(c, CallCheck)), None)

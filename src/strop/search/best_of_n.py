@@ -44,6 +44,8 @@ def search(
     if select == "tests":
         return selectors.by_tests(state, nodes)
     if select == "logprob":
+        if all(node.logprob is None for node in nodes):
+            state.note("the model tells no log-probabilities: took the first program")
         return selectors.by_logprob(nodes)
     considered = selectors.leaders(state, nodes) if filter else [node for node in nodes if node.code.strip()]
     return (yield from choose(state, select, considered, tests)) if considered else None

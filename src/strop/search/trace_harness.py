@@ -83,10 +83,13 @@ def strop_trace(program, function, args, kwargs, stdin, starts, most_events, mos
             exec(code, space)
         else:
             exec(code, space)
-            first, *rest = function.split(".")
-            target = space[first]
-            for part in rest:
-                target = getattr(target, part)
+            target = None
+            for number, part in enumerate(function.split(".")):  # "Stack().push": an instance, then its method
+                name = part.removesuffix("()")
+                target = space[name] if number == 0 else getattr(target, name)
+                target = target() if part.endswith("()") else target
+            if not callable(target):
+                raise TypeError(function + " cannot be called")
             sys.settrace(follow)
             result = _strop_show(target(*args, **kwargs))
     except _Enough:
