@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from strop.train.examples import judged, preferences, rejection_sampled
+from strop.train.examples import judged, preferences, rejection_sampled, with_references
 from strop.types import CallCheck, Sample, Spent, Task, Verdict
 
 TASKS = [
@@ -71,6 +71,15 @@ def test_rejection_sampling_keeps_the_shortest_and_caps_each_task():
         ("t2", "def f(): return 1"),
     ]
     assert examples == rejection_sampled(rows(), Plain(), per_task=1, seed=3)
+
+
+def test_only_tasks_never_solved_get_their_reference_and_only_a_sound_one():
+    given = [replace(row, task=replace(row.task, reference="def f(): return 1 + 0")) for row in rows()]
+    examples = rejection_sampled(with_references(given, {"t0", "t1"}), Plain(), per_task=4, seed=0)
+    taken = [(example.task_id, example.completion) for example in examples if not example.own]
+    assert taken == [("t1", "def f(): return 1 + 0")]
+    assert len(examples) == 4
+    assert all(example.own for example in rejection_sampled(with_references(given, set()), Plain(), per_task=4, seed=0))
 
 
 def test_preferences_pair_within_a_task():

@@ -19,6 +19,7 @@ def test_the_loss_over_merged_batches_equals_trls(small_model, tmp_path, monkeyp
             task_id=str(number),
             prompt=(Message("user", f"add {number // 2} " + "please " * (number // 2)),),
             completion=f"return n + {number}\n" * (1 + number % 3),
+            own=True,
         )
         for number in range(8)
     ]

@@ -36,27 +36,31 @@ def improve(
         str | None, typer.Option("--held-out", metavar="TASKS", help="Measure on this set instead of a split.")
     ] = None,
     recipe: Annotated[
-        str, typer.Option("--recipe", help="rft: imitate what passed. dpo: prefer it to what failed.")
-    ] = "rft",
+        str,
+        typer.Option(
+            "--recipe",
+            help="rft: imitate what passed. star: also references of tasks never solved. dpo: prefer what passed.",
+        ),
+    ] = "star",
     rounds: Annotated[int, typer.Option("--rounds", min=1, help="How often to practise and train.")] = 1,
     practice_tasks: Annotated[
         int, typer.Option("--practice-tasks", min=0, help="Practice tasks each round; 0 for all.")
-    ] = 96,
-    practice_samples: Annotated[int, typer.Option("--practice-samples", min=1, help="Samples a practice task.")] = 5,
+    ] = 0,
+    practice_samples: Annotated[int, typer.Option("--practice-samples", min=1, help="Samples a practice task.")] = 2,
     held_out_tasks: Annotated[int, typer.Option("--held-out-tasks", min=0, help="0 for all.")] = 0,
     held_out_samples: Annotated[int, typer.Option("--held-out-samples", min=1, help="Samples a held-out task.")] = 2,
     per_task: Annotated[
         int, typer.Option("--per-task", min=1, help="Most programs or pairs learned from one task.")
-    ] = 2,
+    ] = 4,
     protocol: Annotated[str, typer.Option("--as", help="Prompt protocol.")] = "auto",
     temperature: Annotated[float, typer.Option("--temperature", "-T", min=0.0)] = 0.8,
-    max_tokens: Annotated[int, typer.Option("--max-tokens", min=1)] = 96,
+    max_tokens: Annotated[int, typer.Option("--max-tokens", min=1)] = 80,
     epochs: Annotated[float, typer.Option("--epochs", min=0.01)] = 2.0,
-    learning_rate: Annotated[float, typer.Option("--learning-rate", min=0.0)] = 4e-4,
+    learning_rate: Annotated[float, typer.Option("--learning-rate", min=0.0)] = 1e-3,
     lora_rank: Annotated[int, typer.Option("--lora-rank", min=1)] = 16,
     guard_tasks: Annotated[
         int, typer.Option("--guard-tasks", min=0, help="HumanEval tasks watched; 0: no guards.")
-    ] = 12,
+    ] = 8,
     allow_near_duplicates: Annotated[
         bool, typer.Option("--allow-near-duplicates", help="Go on although held-out prompts resemble practice ones.")
     ] = False,
@@ -112,14 +116,16 @@ def improve(
 
 def _show_plan(settings, work) -> None:
     counts = work.samples(settings)
+    with_reference = sum(task.reference is not None for task in work.practice)
     typer.echo(
         f"{settings.recipe} on {settings.model}, {settings.rounds} round(s); {work.division}\n"
         f"{len(work.practice)} practice tasks x {settings.practice_samples} samples; {len(work.held_out)} held-out "
         f"tasks x {settings.held_out_samples} samples, before and after each round\n"
+        f"{with_reference} practice tasks have a reference\n"
         f"samples to draw: {sum(counts.values())} "
         f"({', '.join(f'{name} {count}' for name, count in counts.items())}), at most "
         f"{sum(counts.values()) * settings.max_tokens:,} tokens\n"
         f"training: at most {len(work.practice) * settings.per_task * settings.rounds} "
-        f"{'programs' if settings.recipe == 'rft' else 'pairs'} x {settings.learner.epochs:g} epochs, LoRA rank "
+        f"{'pairs' if settings.recipe == 'dpo' else 'programs'} x {settings.learner.epochs:g} epochs, LoRA rank "
         f"{settings.learner.lora_rank}"
     )

@@ -6,8 +6,8 @@ Every rule is deterministic in (tasks, samples, verdicts, seed), so that a resum
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from strop.tasks.likeness import distinct
 from strop.types import Preference, Prompt, Sample, Task, Verdict
@@ -22,6 +22,8 @@ class Example:
     task_id: str
     prompt: Prompt
     completion: str
+    own: bool
+    """Written by the model, not taken from the task's reference."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,9 +66,24 @@ def rejection_sampled(rows: Sequence[Judged], protocol, *, per_task: int, seed: 
             task_id=row.task.id,
             prompt=protocol.render(row.task.public()),
             completion=protocol.answer(row.task.public(), program),
+            own=row.pass_rate > 0,
         )
         for row in rows
         for program in sorted(row.passing, key=lambda program: (len(program), program))[:per_task]
+    ]
+
+
+def with_references(rows: Sequence[Judged], sound: Container[str]) -> list[Judged]:
+    """Give every task that was never solved its reference as the one passing program, where its id is in `sound`.
+
+    STaR (Zelikman et al. 2022, arXiv 2203.14465) shows the answer of problems that the model failed and learns from
+    its explanation of it; here the reference program is the explanation.
+    """
+    return [
+        replace(row, passing=(row.task.reference,))
+        if not row.passing and row.task.reference is not None and row.task.id in sound
+        else row
+        for row in rows
     ]
 
 

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from strop.evals.solve import OnProgress, measure, silent, task_records
 from strop.train import guard
 from strop.train.dpo import train_dpo
-from strop.train.examples import judged, preferences, rejection_sampled
+from strop.train.examples import Judged, judged, preferences, rejection_sampled, with_references
 from strop.train.lora import LearnerSettings
 from strop.train.sft import train_sft
 from strop.train.splits import divide, pick
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from strop.run import Run
     from strop.tasks.protocols import Protocol
 
-Recipe = Literal["rft", "dpo"]
+Recipe = Literal["star", "rft", "dpo"]
 RECIPES: tuple[Recipe, ...] = get_args(Recipe)
 
 
@@ -49,22 +49,24 @@ class ImproveSettings:
     tasks: str = "basics"
     held_out: str | None = None
     """A separate task set to measure on; None divides `tasks` (see `splits.divide`)."""
-    recipe: Recipe = "rft"
+    recipe: Recipe = "star"
+    """`rft`: imitate the programs that passed. `star`: also the reference of tasks that no program solved. `dpo`:
+    prefer programs that passed to programs that failed."""
     rounds: int = 1
-    practice_tasks: int | None = 96
+    practice_tasks: int | None = None
     """How many practice tasks each round uses; None for all."""
-    practice_samples: int = 5
+    practice_samples: int = 2
     """Samples a practice task, each round."""
     held_out_tasks: int | None = None
     held_out_samples: int = 2
     """Samples a held-out task, before and after."""
-    per_task: int = 2
+    per_task: int = 4
     """Most distinct programs (rft) or pairs (dpo) learned from one task, so that easy tasks do not drown the rest."""
     protocol: str = "auto"
     temperature: float = 0.8
     top_p: float = 0.95
-    max_tokens: int = 96
-    guard_tasks: int = 12
+    max_tokens: int = 80
+    guard_tasks: int = 8
     """HumanEval tasks watched for lost general ability, greedy; 0 switches the guards off."""
     seed: int = 0
     learner: LearnerSettings = field(default_factory=LearnerSettings)
@@ -125,7 +127,7 @@ def improve(
         if not trained.exists():
             _practise(run, number, model, settings, plan, judge, on_progress)
             model.close()
-            _learn(run, number, trained, settings, plan, on_progress)
+            _learn(run, number, trained, settings, plan, judge, on_progress)
         else:
             model.close()
         model = models.load(f"{settings.model}+{trained}")
@@ -160,7 +162,7 @@ def _practise(
 
 
 def _learn(
-    run: Run, number: int, adapter: Path, settings: ImproveSettings, plan: Plan, on_progress: OnProgress
+    run: Run, number: int, adapter: Path, settings: ImproveSettings, plan: Plan, judge: Judge, on_progress: OnProgress
 ) -> None:
     stage = f"train-{number}"
     began = time.monotonic()
@@ -172,7 +174,9 @@ def _learn(
         "on_metrics": lambda step, values: run.save_metrics(stage, step, values),
         "on_progress": lambda done, total: on_progress(stage, done, total),
     }
-    if settings.recipe == "rft":
+    if settings.recipe != "dpo":
+        if settings.recipe == "star":
+            rows = with_references(rows, _sound_references(rows, judge))
         examples = rejection_sampled(rows, plan.protocol, per_task=settings.per_task, seed=settings.seed)
         run.save_result(f"{stage}-data", [asdict(example) for example in examples])
         train_sft(settings.model, examples, **shared)
@@ -181,6 +185,12 @@ def _learn(
         run.save_result(f"{stage}-data", [asdict(pair) for pair in pairs])
         train_dpo(settings.model, pairs, **shared)
     run.charge(stage, "training", Spent(seconds=time.monotonic() - began))
+
+
+def _sound_references(rows: Sequence[Judged], judge: Judge) -> set[str]:
+    """Ids of the tasks that no program solved and whose reference passes every check."""
+    jobs = [(row.task.id, row.task, row.task.reference) for row in rows if not row.passing and row.task.reference]
+    return {task_id for task_id, verdict in judge.stream(jobs) if verdict.passed}
 
 
 def practised(run: Run, rounds: int) -> tuple[list, dict]:

@@ -43,7 +43,8 @@ def train_sft(
         if len(prompt) + len(answer) > settings.max_length:
             continue
         rows.append({"input_ids": prompt + answer, "completion_mask": [0] * len(prompt) + [1] * len(answer)})
-    on_metrics(0, {"examples": len(rows), "examples_too_long": len(examples) - len(rows)})
+    counts = {"examples": len(rows), "examples_too_long": len(examples) - len(rows)}
+    on_metrics(0, counts | {"examples_from_references": sum(not example.own for example in examples)})
     if not rows:
         raise StropError(f"Every example is longer than {settings.max_length} tokens; use a smaller --max-tokens.")
     set_seed(settings.seed)
