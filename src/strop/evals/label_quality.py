@@ -25,7 +25,7 @@ from strop.stats import Estimate, estimate
 BANDS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 """Edges of the bands of the share of right programs."""
 MAJORITY = 0.4
-"""Share of right programs above which mutual ranking beat counting in the experiment of benchmarks/label_quality.py."""
+"""Share of right programs below which mutual ranking orders programs worse than counting: see `strop papers run 43`."""
 
 PairRule = Callable[[np.ndarray, np.ndarray], float | None]
 
