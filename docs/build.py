@@ -1,4 +1,4 @@
-"""Write `docs/cli.md`: every verb's own help text, so that the page cannot differ from the program.
+"""Write the pages that follow from the program: `cli.md` from every verb's help, `papers.md` from cards and results.
 
 python docs/build.py
 """
@@ -11,8 +11,15 @@ import sys
 from pathlib import Path
 
 from strop.cli.main import VERBS
+from strop.papers.catalogue import catalogue
+from strop.papers.page import page
 
-GROUPS = {"tasks": ("list", "show", "validate", "convert"), "lint": ("tasks",), "audit": ("grader",)}
+GROUPS = {
+    "tasks": ("list", "show", "validate", "convert"),
+    "lint": ("tasks",),
+    "audit": ("grader",),
+    "papers": ("list", "show", "search", "run", "merge", "check"),
+}
 
 
 def help_of(*words: str) -> str:
@@ -28,7 +35,9 @@ def main() -> None:
     for verb in VERBS:
         for words in [(verb,), *((verb, name) for name in GROUPS.get(verb, ()))]:
             parts += ["", f"## strop {' '.join(words)}", "", "```", help_of(*words), "```"]
-    Path(__file__).with_name("cli.md").write_text("\n".join(parts) + "\n", encoding="utf-8")
+    here = Path(__file__)
+    here.with_name("cli.md").write_text("\n".join(parts) + "\n", encoding="utf-8")
+    here.with_name("papers.md").write_text(page(catalogue()), encoding="utf-8")
 
 
 if __name__ == "__main__":

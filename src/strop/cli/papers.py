@@ -85,6 +85,18 @@ def search(
 
 
 @app.command()
+def merge(
+    files: Annotated[list[Path], typer.Argument(metavar="FILES", help="Results files of one experiment.")],
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write here instead of results/.")] = None,
+) -> None:
+    """Join results files of the same code from several machines; what results/ already holds stays."""
+    from strop.papers import harness
+
+    for line in harness.words(harness.merge(files, out)):
+        typer.echo(line)
+
+
+@app.command()
 def check(as_json: JsonOption = False) -> None:
     """Prove the catalogue: cards are valid, components import, results follow from their outcomes and present code.
 

@@ -71,7 +71,10 @@ def catalogue(folder: Path | None = None) -> list[Entry]:
 
 def entry(slug: str, folder: Path | None = None) -> Entry:
     """One paper. Raises StropError when its card, experiment or results file is damaged."""
-    card = cards()[slug]
+    return _entry(slug, cards()[slug], folder)
+
+
+def _entry(slug: str, card: Card, folder: Path | None) -> Entry:
     experiment = harness.load(card.number)
     file = (folder or results.results_folder()) / f"{slug}.json"
     outcome = results.read(file) if file.exists() else None
@@ -113,7 +116,7 @@ def check(folder: Path | None = None, cards_folder: Path = FOLDER) -> Check:
                 found.problems.append(f"{slug}: its experiment is called {experiment.slug}")
             tested = experiment.components if experiment else ()
             _check_components(found, slug, dict.fromkeys([*card.components, *tested]))
-            one = entry(slug, folder)
+            one = _entry(slug, card, folder)
         except StropError as error:
             found.problems.append(f"{slug}: {error}")
             continue

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import hashlib
 import io
 import tokenize
 from collections.abc import Iterable
@@ -31,13 +30,15 @@ def resolve(name: str) -> Any:
 def module_of(name: str) -> str:
     """The longest beginning of a dotted name that is a module. Raises StropError when there is none in Strop."""
     parts = name.split(".")
+    if parts[0] != "strop" or not all(part.isidentifier() for part in parts):
+        raise StropError(f"'{name}' names no module of Strop.")
     for end in range(len(parts), 0, -1):
         module = ".".join(parts[:end])
         try:
             found = find_spec(module)
         except (ModuleNotFoundError, ValueError):
             continue
-        if found is not None and parts[0] == "strop":
+        if found is not None:
             return module
     raise StropError(f"'{name}' names no module of Strop.")
 
@@ -57,7 +58,8 @@ def _hash(module: str) -> str:
         raise StropError(f"The source of '{module}' cannot be found, so its version is unknown.")
     file = Path(spec.origin)
     files = sorted(file.parent.rglob("*.py")) if file.name == "__init__.py" else [file]
-    return content_hash([[path.name, bare(path.read_text(encoding="utf-8"))] for path in files])[:16]
+    sources = [(path.relative_to(file.parent).as_posix(), path.read_text(encoding="utf-8")) for path in files]
+    return content_hash([[name, bare(source)] for name, source in sources])[:16]
 
 
 def bare(source: str) -> str:
@@ -75,8 +77,3 @@ def bare(source: str) -> str:
             row, column = token.start
             lines[row - 1] = lines[row - 1][:column]
     return "\n".join(stripped for line in lines if (stripped := line.rstrip()))
-
-
-def digest(text: str) -> str:
-    """Short hash of a text."""
-    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -129,8 +129,16 @@ def overall(conditions: Sequence[Condition]) -> Verdict | None:
 class Lab:
     """What `measure` works with: settings, a place to write, the bill, and things that are opened once."""
 
-    def __init__(self, settings: Mapping[str, Any], folder: Path, quick: bool) -> None:
+    def __init__(
+        self,
+        settings: Mapping[str, Any],
+        folder: Path,
+        quick: bool,
+        on_progress: Callable[[str, int, int], None] = lambda *_: None,
+    ) -> None:
         self.settings = settings
+        self.on_progress = on_progress
+        """For work inside an item: `(what is being done, things done, things in all)`."""
         self.folder = folder
         """Scratch space that survives an interruption: checkpoints, run folders of inner runs."""
         self.quick = quick

@@ -8,11 +8,12 @@ grows over several runs and machines, as long as the code version and the settin
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from strop.papers import plot, results
 from strop.papers.code import code_version
@@ -177,7 +178,7 @@ def execute(
         config=config,
         inputs={"code": plan.code[1]},
     ) as run:
-        lab = Lab(plan.settings, plan.folder, plan.quick)
+        lab = Lab(plan.settings, plan.folder, plan.quick, on_progress)
         try:
             for item in plan.left:
                 on_progress(experiment.slug, len(plan.items) - len(plan.left) + done, len(plan.items))
@@ -224,8 +225,8 @@ def _write(plan: Plan, run: Run) -> Results | None:
     table = Table(outcomes, experiment.arms, experiment.metrics)
     complete = all(_covered(table, item) for item in plan.full)
     file = plan.file if complete or plan.stale is None else plan.folder / "results.json"
-    svg = _draw(experiment, table, complete)
-    outcome = results.build(
+    return _save(
+        file,
         experiment,
         table,
         quick=plan.quick,
@@ -233,12 +234,52 @@ def _write(plan: Plan, run: Run) -> Results | None:
         complete=complete,
         code=plan.code,
         sessions=_sessions(earlier, run),
-        plot=file.with_suffix(".svg").name if svg else None,
     )
+
+
+def _save(file: Path, experiment: Experiment, table: Table, *, complete: bool, **about: Any) -> Results:
+    svg = _draw(experiment, table, complete)
+    plot_name = file.with_suffix(".svg").name if svg else None
+    outcome = results.build(experiment, table, complete=complete, plot=plot_name, **about)
     if svg:
         results.write_text(file.with_suffix(".svg"), svg)
     results.write(file, outcome)
     return outcome
+
+
+def merge(sources: Sequence[Path], file: Path | None = None) -> Results:
+    """Put the outcomes of results files from several machines into one, by default that in `results/`.
+
+    What `file` already holds stays. All must be of one experiment, one code version and one set of settings; raises
+    StropError naming the file and what differs.
+    """
+    parts = [results.read(source) for source in sources]
+    experiment = load(parts[0].paper)
+    if experiment is None:
+        raise StropError(f"{sources[0]} is of paper {parts[0].paper}, which has no experiment.")
+    file = file or results.results_folder() / f"{experiment.slug}.json"
+    if file.exists():
+        sources, parts = [file, *sources], [results.read(file), *parts]
+    code = version_of(experiment)
+    for source, part in zip(sources, parts):
+        if part.experiment != experiment.name or part.settings != parts[0].settings or part.quick != parts[0].quick:
+            raise StropError(f"{source} is not of the same experiment with the same settings as {sources[0]}.")
+        if part.code.version != code[0]:
+            changed = ", ".join(changes(part.code.modules, code[1]))
+            raise StropError(f"{source} was made by other code ({changed} changed): run it again.")
+    table = Table([one for part in parts for one in part.table().outcomes()], experiment.arms, experiment.metrics)
+    size = experiment.quick if parts[0].quick else experiment.planned
+    full = experiment.items(tuple(experiment.units())[: size.units], range(size.seeds))
+    return _save(
+        file,
+        experiment,
+        table,
+        quick=parts[0].quick,
+        settings=parts[0].settings,
+        complete=all(_covered(table, item) for item in full),
+        code=code,
+        sessions=list({session.id: session for part in parts for session in part.sessions}.values()),
+    )
 
 
 def _draw(experiment: Experiment, table: Table, complete: bool) -> str | None:
@@ -255,7 +296,9 @@ def _sessions(earlier: Results | None, run: Run) -> list[Session]:
     charges = run.charges("items")
     total = sum((spent for *_, spent in charges), Spent())
     manifest = run.manifest
+    run.save_result("session", uuid4().hex[:12])
     mine = Session(
+        id=run.result("session"),
         started=manifest["created"],
         command=manifest["command"],
         items=len(charges),
@@ -264,11 +307,7 @@ def _sessions(earlier: Results | None, run: Run) -> list[Session]:
         machine=manifest["machine"],
         versions=manifest["versions"],
     )
-    others = [
-        one
-        for one in (earlier.sessions if earlier else [])
-        if (one.started, one.machine) != (mine.started, mine.machine)
-    ]
+    others = [one for one in (earlier.sessions if earlier else []) if one.id != mine.id]
     return [*others, mine] if mine.items or not others else others
 
 

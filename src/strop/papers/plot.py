@@ -50,7 +50,7 @@ def dots(rows: Sequence[tuple[str, Any]], *, title: str, mark: float | None = No
     low, high = min(ends, default=0.0), max(ends, default=1.0)
     margin = 0.06 * (high - low) or 0.1 * (abs(high) or 1)
     low, high = low - margin, high + margin
-    left, right, top, pitch = 190, 80, 40, 30
+    left, right, top, pitch = min(320, 40 + 7 * max(len(label) for label, _ in rows)), 80, 40, 30
     bottom = top + pitch * len(rows)
 
     def at(value: float) -> float:
@@ -80,7 +80,14 @@ def curves(series: Sequence[Mapping[str, Any]], *, title: str, x_label: str = ""
     At most five series, coloured in the order given. `low`: lowest end of the y axis; None fits it to the data.
     """
     coloured = [{"kind": kind, **line} for kind, line in zip(KINDS, series, strict=False)]
-    inner = str(charts.lines(coloured, title, "plot", x_label, low=low))
+    xs = [x for line in coloured for x, _ in line["points"]]
+    # Intervals of several lines at one x would hide each other: draw them side by side.
+    step = 0.008 * (max(xs) - min(xs))
+    beside = [
+        {**line, "points": [[x + step * (place - (len(coloured) - 1) / 2), y] for x, y in line["points"]]}
+        for place, line in enumerate(coloured)
+    ]
+    inner = str(charts.lines(beside, title, "plot", x_label, low=low))
     chart = inner[inner.index("</desc>") + 7 : -len("</svg>")]
     body = [f'<text class="title" x="12" y="22">{escape(visible(title))}</text>']
     body.append(f'<g transform="translate(0 34) scale(1.28)">{chart}</g>')

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping
+from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
@@ -52,8 +53,9 @@ class Finding(_Strict):
 
 
 class Session(_Strict):
-    """One run of the harness that added outcomes."""
+    """One run folder that outcomes come from."""
 
+    id: str
     started: str
     command: str
     items: int
@@ -95,11 +97,13 @@ class Results(_Strict):
     seeds: list[int]
     units: list[str]
     outcomes: dict[str, dict[str, list[list[float | None]]]]
-    """Metric, arm, then a row a unit with a figure a seed; null where there is none."""
+    """Metric, arm, then a row a unit with a figure a seed; null where the metric does not apply."""
+    absent: list[tuple[str, str, int]]
+    """Arm, unit and seed of what was not measured yet."""
 
     def table(self) -> Table:
         """The outcomes again. Raises ValueError when they do not fit together."""
-        return Table(_unpack(self.outcomes, self.units, self.seeds), self.arms, self.metrics)
+        return Table(_unpack(self), self.arms, self.metrics)
 
 
 def build(
@@ -139,6 +143,7 @@ def build(
         seeds=list(table.seeds),
         units=list(table.units),
         outcomes=_pack(table),
+        absent=[cell for cell in product(table.arms, table.units, table.seeds) if cell not in table],
     )
 
 
@@ -206,17 +211,19 @@ def _pack(table: Table) -> dict[str, dict[str, list[list[float | None]]]]:
     return packed
 
 
-def _unpack(packed: Mapping[str, Mapping[str, list[list[float | None]]]], units: list[str], seeds: list[int]):
-    values: dict[tuple[str, str, int], dict[str, float]] = {}
-    for metric, arms in packed.items():
+def _unpack(file: Results) -> list[Outcome]:
+    absent = set(file.absent)
+    cells: dict[tuple[str, str, int], dict[str, float]]
+    cells = {cell: {} for cell in product(file.arms, file.units, file.seeds) if cell not in absent}
+    for metric, arms in file.outcomes.items():
         for arm, rows in arms.items():
-            if len(rows) != len(units) or any(len(row) != len(seeds) for row in rows):
+            if len(rows) != len(file.units) or any(len(row) != len(file.seeds) for row in rows):
                 raise ValueError(f"the outcomes of {arm} in {metric} do not have one row a unit and one figure a seed")
-            for unit, row in zip(units, rows):
-                for seed, value in zip(seeds, row):
+            for unit, row in zip(file.units, rows):
+                for seed, value in zip(file.seeds, row):
                     if value is not None:
-                        values.setdefault((arm, unit, seed), {})[metric] = value
-    return [Outcome(*key, figures) for key, figures in values.items()]
+                        cells.setdefault((arm, unit, seed), {})[metric] = value
+    return [Outcome(*cell, figures) for cell, figures in cells.items()]
 
 
 # ---- files -------------------------------------------------------------------------------------

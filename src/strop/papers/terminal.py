@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from strop.papers.cards import GROUPS
+from strop.papers.cards import GROUPS, Claim
 from strop.papers.catalogue import Check, Entry
 from strop.papers.harness import words
 from strop.report.text import visible
@@ -64,8 +64,7 @@ def show(one: Entry) -> list[str]:
     lines += [line for text in card.mechanism.split("\n") for line in _wrap(text, "  - ")]
     lines += ["", "The paper's claims"]
     for claim in card.claims:
-        said = claim.text + (f" {claim.metric}: {claim.size}." if claim.size else "")
-        lines += _wrap(f"{said} ({BASIS[claim.known]})", "  - ")
+        lines += _wrap(claim_words(claim), "  - ")
     lines += ["", "Experiment here", *_wrap(card.plan, "  "), *_wrap(card.limits, "  ")]
     if one.components:
         lines += ["", "Components", *(f"  {name}" for name in one.components)]
@@ -75,6 +74,12 @@ def show(one: Entry) -> list[str]:
         lines += ["", "Needs", f"  {', '.join(needs) or 'nothing beyond the core'}"]
         lines += [f"  for the paper's own scale: {' or '.join(scale)}"] if scale else []
     return lines + _measured(one)
+
+
+def claim_words(claim: Claim) -> str:
+    """A claim with its number and how we know it."""
+    number = f" {claim.metric[:1].upper()}{claim.metric[1:]}: {claim.size}." if claim.size else ""
+    return f"{claim.text}{number} ({BASIS[claim.known].capitalize()}.)"
 
 
 def _measured(one: Entry) -> list[str]:
