@@ -17,7 +17,8 @@ def watch(tasks: Mapping[str, Task], drawn: Sequence[tuple[Sample, Verdict]]) ->
     `pass_rate`; `mean_length` of all answers and `mean_length_finished` of those not cut off (cut-off junk must not
     look like thinking), `truncated`; `no_program`; `duplicates`: share of answers whose syntax tree another answer to
     the same task has; `visible_pass_hidden_fail`: among programs that pass every visible check, the share that fail a
-    hidden one; `special_cased`: share of programs that `special_cases` flags.
+    hidden one (a judge that stops at the first failure may not have come to the visible ones; those programs are not
+    among them); `special_cased`: share of programs that `special_cases` flags.
     """
     judged = [(sample, verdict) for sample, verdict in drawn if verdict.status != "judge_error"]
     out = {"judge_errors": _share(len(drawn) - len(judged), len(drawn))}
@@ -75,10 +76,10 @@ def special_cases(code: str, task: Task) -> bool:
     pairs = _known_pairs(task)
     if len(pairs) < 2 or not code.strip():
         return False
-    found = sum(pair in _answered(code) for pair in pairs)
+    found = len(pairs & _answered(code))
     if found < 2 or 2 * found < len(pairs):
         return False
-    return task.reference is None or not sum(pair in _answered(task.reference) for pair in pairs) >= found
+    return task.reference is None or len(pairs & _answered(task.reference)) < found
 
 
 def _known_pairs(task: Task) -> set[tuple[str, str]]:
