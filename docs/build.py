@@ -15,6 +15,7 @@ from strop.papers.catalogue import catalogue
 from strop.papers.page import page
 
 GROUPS = {
+    "data": ("pairs", "tests", "methods"),
     "tasks": ("list", "show", "validate", "convert"),
     "lint": ("tasks",),
     "audit": ("grader",),

@@ -134,7 +134,8 @@ def test_a_task_set_that_changed_is_refused(tmp_path):
     code = TASKS[0].reference
     sample = Sample(task_id=TASKS[0].id, index=0, text=code, code=code, finish_reason="stop", seed=0, protocol="chat",
                     spent=Spent())  # fmt: skip
-    with Run.open(tmp_path / "run", command="strop eval", config={"model": "m", "tasks": str(changed)}) as run:
+    named = f"{changed}:{TASKS[0].split}"
+    with Run.open(tmp_path / "run", command="strop eval", config={"model": "m", "tasks": named}) as run:
         run.save_result("tasks", task_records(TASKS))
         run.save_samples("eval", [sample])
     with Run.read(tmp_path / "run") as run:

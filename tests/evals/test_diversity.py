@@ -10,7 +10,16 @@ from algorithms import PROGRAMS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from strop.evals.diversity import adjusted_rand, cluster, distinct_at, effective, nauadc, rarefied
+from strop.evals.diversity import (
+    adjusted_rand,
+    cluster,
+    compare_effective,
+    distinct_at,
+    diversity,
+    effective,
+    nauadc,
+    rarefied,
+)
 
 quick = settings(deadline=None, max_examples=60)
 CLUSTERS = st.lists(st.integers(0, 3), min_size=1, max_size=8)
@@ -73,6 +82,28 @@ def test_clusters_agree_with_hand_made_labels():
         found += [(problem, number) for number in numbers]
     assert sum(map(len, PROGRAMS.values())) == 40
     assert sum(scores.values()) / len(scores) >= 0.6, scores
+
+
+def test_reports_leave_out_problems_without_a_correct_program():
+    correct = {name: [program for _, program in rows] for name, rows in PROGRAMS.items()}
+    report = diversity(correct | {"unsolved": []}, k=3)
+    assert report.without_correct == 1
+    assert 1 < report.effective.low < report.effective.value <= report.effective.high
+    with pytest.raises(ValueError, match="no problem"):
+        diversity({"unsolved": []})
+
+
+def test_models_are_compared_at_equal_counts():
+    correct = {name: [program for _, program in rows] for name, rows in PROGRAMS.items()}
+    repeated = {name: programs * 4 for name, programs in correct.items()}
+    assert compare_effective(correct, correct).value == 0
+    # Four times the programs are no more algorithms; drawn to equal numbers they can only be fewer.
+    assert compare_effective(correct, repeated).value <= 0
+    one_idea = {name: programs[:1] * 5 for name, programs in correct.items()}
+    difference = compare_effective(one_idea, correct)
+    assert difference.low > 0
+    with pytest.raises(ValueError, match="two correct"):
+        compare_effective({"a": ["x = 1"]}, {"a": ["x = 1"]})
 
 
 def test_new_names_and_layout_are_no_new_algorithm():

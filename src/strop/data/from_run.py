@@ -48,6 +48,7 @@ def pools_of_run(run: Run, stage: str | None = None) -> RunPools:
     Raises StropError when the stage is not clear or measures held-out tasks, or the tasks are gone or have changed.
     """
     from strop import tasks as task_sets
+    from strop.tasks.loading import resolve
     from strop.tasks.protocols import get_protocol
 
     stage = _stage(run, stage)
@@ -59,7 +60,8 @@ def pools_of_run(run: Run, stage: str | None = None) -> RunPools:
         )
     config = run.manifest["config"]
     wanted = {sample.task_id for sample in samples}
-    loaded = task_sets.load(str(config["tasks"]), split="all")
+    spec = str(config["tasks"])
+    loaded = task_sets.load(spec, split=None if resolve(spec)[1] else "all")
     tasks = [task for task in loaded if task.id in wanted]
     missing = sorted(wanted - {task.id for task in tasks})
     if missing:

@@ -14,10 +14,12 @@ import itertools
 import math
 import random
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
+from strop.stats import Difference, Estimate, compare, estimate
 from strop.tasks.literals import parse
 
 MAX_K = 25
@@ -175,6 +177,56 @@ def rarefied(clusters: Sequence[Hashable], size: int, *, seed: int = 0) -> list[
     if size > len(clusters):
         raise ValueError(f"cannot draw {size} of {len(clusters)} programs")
     return random.Random(seed).sample(list(clusters), size)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diversity:
+    """Means over problems with at least one correct program."""
+
+    distinct: Estimate
+    """DA@K."""
+    effective: Estimate
+    nauadc: Estimate
+    k: int
+    without_correct: int
+    """Problems left out because nothing was correct."""
+
+
+def diversity(correct: Mapping[str, Sequence[str]], *, k: int = 10) -> Diversity:
+    """Diversity of a model's correct programs by problem. Raises ValueError when no problem has one."""
+    clusters = [cluster(programs) for programs in correct.values() if programs]
+    if not clusters:
+        raise ValueError("no problem has a correct program")
+    most = float(max(map(len, clusters)))
+    return Diversity(
+        distinct=estimate([distinct_at(one, k) for one in clusters], bounds=(1.0, float(k))),
+        effective=estimate([effective(one) for one in clusters], bounds=(1.0, most)),
+        nauadc=estimate([nauadc(one) for one in clusters], bounds=(1.0, (1 + MAX_K) / 2)),
+        k=k,
+        without_correct=len(correct) - len(clusters),
+    )
+
+
+def compare_effective(
+    one: Mapping[str, Sequence[str]], other: Mapping[str, Sequence[str]], *, draws: int = 50, seed: int = 0
+) -> Difference:
+    """EA of `other` minus EA of `one`, paired by problem, at equal numbers of correct programs.
+
+    Of each problem as many programs are drawn from both as the poorer one has, `draws` times, and EA is averaged.
+    Problems where either has fewer than two are left out. Raises ValueError when none is left.
+    """
+    before, after = [], []
+    for problem in sorted(one.keys() & other.keys()):
+        sides = cluster(one[problem]), cluster(other[problem])
+        size = min(map(len, sides))
+        if size < 2:
+            continue
+        for values, clusters in zip((before, after), sides):
+            found = [effective(rarefied(clusters, size, seed=seed + draw)) for draw in range(draws)]
+            values.append(sum(found) / draws)
+    if not before:
+        raise ValueError("no problem has two correct programs on both sides")
+    return compare(before, after, bounds=None)
 
 
 def adjusted_rand(one: Sequence[Hashable], other: Sequence[Hashable]) -> float:
