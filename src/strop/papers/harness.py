@@ -350,7 +350,7 @@ def words(outcome: Results) -> list[str]:
     lines = []
     for row in outcome.conditions:
         figures = f"{row.value:.4g}, 95 % interval {row.low:.4g} to {row.high:.4g}"
-        sizes = f"{row.direction} {row.bound:g} asked, {row.units} units x {row.seeds} seeds"
+        sizes = f"{row.direction} {row.bound:g} asked; {row.units} x {row.seeds} units and seeds"
         lines.append(f"{'' if row.required else '(also) '}{row.text}: {row.verdict} ({figures}; {sizes}).")
     if outcome.verdict:
         lines.append(f"{'Verdict' if outcome.complete else 'So far'}: {outcome.verdict}.")

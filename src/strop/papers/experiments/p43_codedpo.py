@@ -26,9 +26,10 @@ from strop.judge import Judge
 from strop.papers import plot
 from strop.papers.data import data_file
 from strop.papers.experiment import Condition, Experiment, Item, Lab, Outcome, Size, Table
+from strop.papers.results import write_text
 from strop.tasks import load
 from strop.tasks.extract import extract_program
-from strop.types import CallCheck, ScriptCheck, Spent, Task, Verdict
+from strop.types import CallCheck, ScriptCheck, Spent, StropError, Task, Verdict
 
 SHARES = (0.2, 0.4, 0.6, 0.8)
 """Shares of right programs among those drawn."""
@@ -79,32 +80,36 @@ def calls(task: Task) -> list[CallCheck]:
     return found
 
 
-class Bench:
-    """Every program's answers, each call judged alone and once; kept in the lab's folder."""
-
-    def __init__(self, lab: Lab, units: tuple[str, ...]) -> None:
-        kept = lab.folder / "answers.json"
-        self.answers: dict[str, Answers] = json.loads(kept.read_text()) if kept.exists() else {}
-        tasks = {task.id: task for task in load("humaneval")}
-        texts = programs()
-        missing = [unit for unit in units if unit not in self.answers]
-        with Judge() as judge:
+def bench(lab: Lab, units: tuple[str, ...]) -> dict[str, Answers]:
+    """Every program's answers, each call judged alone and once; kept in the lab's folder task by task."""
+    kept = lab.folder / "answers.json"
+    answers: dict[str, Answers] = json.loads(kept.read_text()) if kept.exists() else {}
+    tasks, texts = {task.id: task for task in load("humaneval")}, programs()
+    missing = [unit for unit in units if unit not in answers]
+    if not missing:
+        return answers
+    with Judge() as judge:
+        for done, unit in enumerate(missing):
+            lab.on_progress("judging", done, len(missing))
+            asked = calls(tasks[unit])
+            found: Answers = [[None] * len(asked) for _ in texts[unit]]
             jobs = [
-                ((unit, row, column), replace(tasks[unit], checks=(call,)), program)
-                for unit in missing
+                ((row, column), replace(tasks[unit], checks=(call,)), program)
                 for row, program in enumerate(texts[unit])
-                for column, call in enumerate(calls(tasks[unit]))
+                for column, call in enumerate(asked)
             ]
-            for unit in missing:
-                self.answers[unit] = [[None] * len(calls(tasks[unit])) for _ in texts[unit]]
-            for (unit, row, column), verdict in judge.stream(jobs):
-                self.answers[unit][row][column] = answer(verdict)
-        lab.charge(Spent(programs=len(jobs)))
-        kept.write_text(json.dumps(self.answers))
+            for (row, column), verdict in judge.stream(jobs):
+                found[row][column] = answer(verdict)
+            lab.charge(Spent(programs=len(jobs)))
+            write_text(kept, json.dumps({**answers, unit: found}))
+            answers[unit] = found
+    return answers
 
 
 def answer(verdict: Verdict) -> str | None:
-    """What a program answered on one call."""
+    """What a program answered on one call. Raises StropError where the judge itself failed: that is no answer."""
+    if verdict.status == "judge_error":
+        raise StropError(f"The judge failed on a call ({verdict.detail}); run the same command again.")
     if verdict.passed:
         return RIGHT
     actual = verdict.checks[0].actual if verdict.checks else None
@@ -133,12 +138,12 @@ def draw(answers: Answers, share: float, settings, rng: np.random.Generator) -> 
 
 
 def measure(lab: Lab, item: Item) -> Iterator[Outcome]:
-    bench = lab.once(Bench, lab, item.units)
+    answers = lab.once(bench, lab, item.units)
     for unit in item.units:
         figures: dict[str, dict[str, float]] = {arm: {} for arm in item.arms}
         for share in SHARES:
             rng = np.random.default_rng([item.seed, round(100 * share), *unit.encode()])
-            drawn = draw(bench.answers[unit], share, lab.settings, rng)
+            drawn = draw(answers[unit], share, lab.settings, rng)
             if drawn is None:
                 continue
             matrix, right = drawn
@@ -199,9 +204,9 @@ EXPERIMENT = Experiment(
     conclude=conclude,
     plot=curves,
     components=("strop.evals.pass_matrix", "strop.evals.label_quality"),
-    planned=Size(units=80, seeds=20),
+    planned=Size(units=40, seeds=20),
     quick=Size(units=15, seeds=5),
-    cost=Spent(seconds=4, programs=300),
+    cost=Spent(seconds=3, programs=120),
     cut=(),
     settings={"programs": 15, "spoiled": 0.3},
 )
