@@ -151,3 +151,14 @@ def test_a_task_set_that_changed_is_refused(tmp_path):
 def test_methods_are_listed(strop):
     listed = json.loads(strop("methods", "--json").out)
     assert {"plum", "dstc", "codedpo", "random"} <= set(listed)
+
+
+def test_the_cost_of_writing_tests_is_known_before(strop, tmp_path):
+    out = tmp_path / "tests.jsonl"
+    plan = strop("tests", "--tasks", "basics", "--limit", "3", "-n", "2", "--out", out, "--dry-run", "--json")
+    assert json.loads(plan.out)["replies"] == 6
+    assert not out.exists()
+    out.write_text("")
+    refused = strop("tests", "--out", out)
+    assert refused.code == 2
+    assert "--force" in refused.err

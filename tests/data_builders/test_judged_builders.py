@@ -12,11 +12,22 @@ from strop.data import Candidate, Pool, build, with_matrices
 from strop.data.audit import contamination, length_audit, recheck
 from strop.data.codedpo import correctness, efficiency
 from strop.data.dstc import dstc
-from strop.data.written_tests import dump_tests, load_tests, prompt_for_tests, read_tests, suite_quality
+from strop.data.written_tests import dump_tests, load_tests, prompt_for_tests, read_tests, suite_quality, write_tests
 from strop.evals.pass_matrix import pass_matrix
 from strop.judge import Judge
 from strop.tasks.assertions import assertion_text, single_tests
-from strop.types import CallCheck, Limits, Preference, ScriptCheck, StdioCheck, StropError, Task
+from strop.types import (
+    CallCheck,
+    Completion,
+    Limits,
+    Preference,
+    SamplingParams,
+    ScriptCheck,
+    Spent,
+    StdioCheck,
+    StropError,
+    Task,
+)
 
 DEDUPE = Task(
     id="dedupe",
@@ -273,3 +284,39 @@ def test_a_hanging_test_or_program_is_an_ordinary_failure(judge):
     assert np.array_equal(rows.matrix.values, [[1], [0]])
     (pair,) = build([rows], dstc(), Plain(), method="dstc").pairs
     assert pair.why["rejected_status"] == "timeout"
+
+
+class Scripted:
+    """A model that answers by rote; for the control flow only."""
+
+    name, fingerprint, batch_size = "scripted", "0", 4
+
+    def __init__(self, chat: bool, *answers: str) -> None:
+        self.chat, self.answers = chat, answers
+        self.requests, self.params = [], None
+
+    def sample(self, requests, params):
+        self.requests, self.params = requests, params
+        for place in reversed(range(len(requests))):  # models answer in any order
+            yield place, Completion(text=self.answers[place], finish_reason="stop", spent=Spent(sampled_tokens=place))
+
+
+def test_replies_reach_their_tasks_in_whatever_order_they_come():
+    other = replace(DEDUPE, id="other", entry_point="unique")
+    replies = ("```\nassert dedupe([1]) == [1]\n```", "assert dedupe([2]) == [2]", "assert unique([3]) == [3]", "")
+    model = Scripted(True, *replies)
+    written, spent = write_tests(model, [DEDUPE, other], samples=2, params=SamplingParams())
+    assert [[assertion_text(test) for test in item.tests] for item in written] == [
+        ["assert dedupe([1]) == [1]\n", "assert dedupe([2]) == [2]\n"],
+        ["assert unique([3]) == [3]\n"],
+    ]
+    assert spent.sampled_tokens == 0 + 1 + 2 + 3
+    assert len({request.seed for request in model.requests}) == 4
+    assert "3000" not in str([request.prompt for request in model.requests])  # of the hidden check
+
+
+def test_base_models_go_on_after_assert_and_stop_at_the_next_definition():
+    model = Scripted(False, "dedupe([1]) == [1]\nassert dedupe([4]) == [4]\n")
+    (item,), _ = write_tests(model, [DEDUPE], params=SamplingParams(stop=("\n\n\n",)))
+    assert [test.args for test in item.tests] == [([1],), ([4],)]
+    assert {"\n\n\n", "\ndef "} <= set(model.params.stop)
