@@ -218,6 +218,45 @@ def test_dry_run_and_list_and_errors(tmp_path):
         assert words in done.stderr
 
 
+@pytest.fixture
+def command(monkeypatch, tmp_path):
+    """`strop search ...` in this process with a scripted model: everything but the weights."""
+    from typer.testing import CliRunner
+
+    from strop import models
+    from strop.cli.main import build
+
+    def reply(text: str, before: int) -> str:
+        return "True" if "holds only" in text else "def nothing():\n    pass\n"
+
+    model = Scripted(reply)
+    monkeypatch.setattr(models, "load", lambda spec, **options: model)
+
+    def run(*arguments):
+        words = ["search", "--tasks", "basics", "--limit", "2", "--workers", "1", "-q", "--out", str(tmp_path / "run")]
+        words += arguments
+        return CliRunner().invoke(build(words), words), model, tmp_path / "run"
+
+    return run
+
+
+def test_the_command_writes_results_page_and_traces_and_resumes(command):
+    arguments = ("--compare", "direct,best-of-n,codetree", "--budget", "programs=2", "--seeds", "2")
+    done, model, folder = command(*arguments)
+    assert done.exit_code == 0, done.output
+    assert "best-of-n against direct at programs=2: not distinguishable" in done.output
+    assert "the search itself" in done.output
+    data = json.loads((folder / "search.json").read_text())
+    assert [row["searches"] for row in data["methods"]] == [4, 4, 4]
+    assert "codetree" in (folder / "search.html").read_text()
+    asked = len(model.asked)
+    done, model, _ = command(*arguments, "--json")
+    assert len(model.asked) == asked, "a finished run drew again"
+    assert json.loads(done.output)["methods"] == data["methods"]
+    done, _, _ = command("--compare", "direct", "--budget", "programs=3")
+    assert "a run of something else: budget" in str(done.exception)
+
+
 def test_a_user_method_that_fails_names_itself(judge):
     with pytest.raises(StropError, match="no function"):
         get_method(f"{compare.__file__}:nothing_here")
