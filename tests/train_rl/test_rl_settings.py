@@ -11,9 +11,13 @@ from strop.types import StropError
 def test_a_recipe_sets_defaults_and_words_win(tmp_path):
     file = tmp_path / "rl.toml"
     file.write_text('recipe = "dr-grpo"\ngroup = 6\nlearning_rate = 1\n')
-    found = read(file, ["group=4", "steps = 3", "kl-in=loss", "practice_tasks=none", 'model="hf/x"', "tasks=basics"])
+    found = read(
+        file,
+        ["group=4", "steps = 3", "kl-in=loss", "practice_tasks=none", "filter=none", 'model="hf/x"', "tasks=basics"],
+    )
     assert (found.recipe, found.advantage, found.aggregation) == ("dr-grpo", "group-mean", "constant")
     assert (found.group, found.steps, found.learning_rate, found.practice_tasks) == (4, 3, 1.0, None)
+    assert found.filter == "none"
     assert (found.model, found.tasks) == ("hf/x", "basics")
 
 

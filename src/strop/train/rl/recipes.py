@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, get_type_hints
+from typing import Any, Literal, get_args, get_type_hints
 
 from strop.train.rl.losses import Aggregation, Estimator, Level
 from strop.train.rl.weights import Filter
@@ -191,13 +191,14 @@ def read(path: Path | None, overrides: Sequence[str]) -> RLSettings:
         name, equals, text = word.partition("=")
         if not equals:
             raise StropError(f"{word!r} is not a setting; write NAME=VALUE.")
-        given[name.strip().replace("-", "_")] = _value(text.strip())
+        name = name.strip().replace("-", "_")
+        given[name] = _value(name, text.strip())
     return settings(given, "the command line")
 
 
-def _value(text: str) -> Any:
-    """A TOML value where the text is one, `none` for None, else the text itself."""
-    if text.lower() == "none":
+def _value(name: str, text: str) -> Any:
+    """A TOML value where the text is one, `none` where the field may be None, else the text itself."""
+    if text == "none" and type(None) in get_args(get_type_hints(RLSettings).get(name)):
         return None
     try:
         return tomllib.loads(f"value = {text}")["value"]
