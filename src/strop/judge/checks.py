@@ -3,65 +3,26 @@
 from __future__ import annotations
 
 import signal
-import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, Literal
 
 from strop.judge import codec, compare
-from strop.judge.proxy import Link
+from strop.judge.link import Link
+from strop.judge.outcome import Outcome, load_failure, place_of, result, status_of
+from strop.judge.sandbox.checker import LARGEST_FILE
 from strop.judge.script import BrokenCheck, Script, Sides, compile_script, find_evidence, run_script
 from strop.judge.session import Bounds, Ended, Session, Usage, Zygote
 from strop.types import CallCheck, Check, CheckResult, ScriptCheck, StdioCheck, Task, TextCheck
 
 MAX_PROGRAM = 2 << 20
 """Bytes of program text; longer ones are refused unread."""
-WORST_FIRST = ("judge_error", "syntax_error", "forbidden", "out_of_memory", "timeout", "runtime_error", "failed")
 
 Which = Literal["all", "visible", "hidden"]
 
 
 class JudgeLimit(BaseException):
     """The check itself ran out of time on what the program returned. Raised by the worker's alarm."""
-
-
-@dataclass(slots=True)
-class Outcome:
-    """A verdict under construction: what crosses from worker to supervisor."""
-
-    total: int
-    results: list[CheckResult] = field(default_factory=list)
-    flags: set[str] = field(default_factory=set)
-    cpu: float = 0.0
-    wall: float = 0.0
-    memory: float = 0.0
-    output: str = ""
-    timed_out: list[tuple[float, float]] = field(default_factory=list)
-    """(CPU, wall) seconds of sessions that hit a limit."""
-
-    def add_usage(self, usage: Usage) -> None:
-        self.cpu += usage.cpu_seconds
-        self.wall += usage.wall_seconds
-        self.memory = max(self.memory, usage.memory_mb)
-
-    def as_message(self) -> dict[str, Any]:
-        """Plain JSON for the supervisor."""
-        bad = next((r for r in self.results if not r.passed), None)
-        passed = sum(r.passed for r in self.results)
-        return {
-            "status": bad.status if bad else "passed",
-            "fraction": passed / self.total if self.total else 1.0,
-            "checks": [
-                [r.name, r.passed, r.visible, r.status, r.message, r.actual, r.expected] for r in self.results
-            ],
-            "seconds": self.cpu,
-            "wall": self.wall,
-            "memory": self.memory,
-            "detail": (f"{bad.name}: {bad.message}" if bad.name else bad.message)[:500] if bad else "",
-            "output": self.output,
-            "flags": sorted(self.flags),
-            "limit": bool(self.timed_out) or "judge_limit" in self.flags,
-        }  # fmt: skip
 
 
 class Prepared:
@@ -101,6 +62,8 @@ def _prepare(task: Task, check: Check) -> Any:
             raise BrokenCheck(f"the check's own values cannot cross: {error}") from None
         return codec.dumps(request), compare.contains_nonfinite(check.expected)
     if isinstance(check, StdioCheck):
+        if len(check.stdin) > LARGEST_FILE // 4:  # four bytes a character at most
+            raise BrokenCheck(f"the check's standard input is longer than {LARGEST_FILE // 4} characters")
         try:
             return compare.stdio_comparer(check)
         except Exception as error:
@@ -111,9 +74,17 @@ def _prepare(task: Task, check: Check) -> Any:
 class Bench:
     """Judges programs, one at a time, on a zygote."""
 
-    def __init__(self, zygote_for: Callable[[str], Zygote], bounds: Callable[[Task], Bounds], stop_early: bool) -> None:
+    def __init__(
+        self,
+        zygote_for: Callable[[str], Zygote],
+        bounds: Callable[[Task], Bounds],
+        stop_early: bool,
+        meanwhile: Callable[[], None] = lambda: None,
+    ) -> None:
         self.zygote_for = zygote_for
         self.bounds = bounds
+        self.meanwhile = meanwhile
+        """Called once a program's process is busy with loading it."""
         self.stop_early = stop_early
         self.checking = False
         """While true, the worker's alarm may interrupt: check code runs, and no process is being started or reaped."""
@@ -157,7 +128,7 @@ class _Run:
         else:
             problem = None
         if problem is not None and not isinstance(check, TextCheck):
-            return _result(check, name, problem[0], problem[1])
+            return result(check, name, problem[0], problem[1])
         self.bench.checking = True
         try:
             ready = self.prepared.ready(index)
@@ -171,15 +142,15 @@ class _Run:
                 return self._script(check, name, ready)
             raise BrokenCheck(f"{type(check).__name__} is not judged by running a program")
         except BrokenCheck as error:
-            return _result(check, name, "judge_error", str(error))
+            return result(check, name, "judge_error", str(error))
         except Ended as ended:
             return self._ended(check, name, ended)
         except JudgeLimit:
             self.outcome.flags.add("judge_limit")
-            return _result(check, name, "timeout", "the check did not finish on what the program returned")
+            return result(check, name, "timeout", "the check did not finish on what the program returned")
         except MemoryError:
             self.outcome.flags.add("judge_limit")
-            return _result(check, name, "out_of_memory", "what the program returned is too large to check")
+            return result(check, name, "out_of_memory", "what the program returned is too large to check")
         finally:
             self.bench.checking = False
 
@@ -189,7 +160,7 @@ class _Run:
         same = self.program.split() == check.reference.split()
         message = "" if same else "the text differs from the reference"
         texts = (None, None) if same else (compare.excerpt(self.program), compare.excerpt(check.reference))
-        return _result(check, name, "passed" if same else "failed", message, *texts)
+        return result(check, name, "passed" if same else "failed", message, *texts)
 
     def _call(self, check: CallCheck, name: str, request: bytes, nan: bool) -> CheckResult:
         link = Link(self._open(), self.prepared.evidence, nan)
@@ -200,9 +171,9 @@ class _Run:
         except Exception as error:
             return self._raised(check, name, link, error)
         if compare.equal(actual, check.expected, check.tolerance):
-            return _result(check, name, "passed")
+            return result(check, name, "passed")
         shown = compare.excerpt(actual), compare.excerpt(check.expected)
-        return _result(check, name, "failed", "the result differs from what was expected", *shown)
+        return result(check, name, "failed", "the result differs from what was expected", *shown)
 
     def _script(self, check: ScriptCheck, name: str, script: Script) -> CheckResult:
         session = self._open()
@@ -223,16 +194,16 @@ class _Run:
         if session.ended is not None:
             raise session.ended
         if link.refused:
-            return _result(check, name, "failed", link.refused)
-        return _result(check, name, "passed")
+            return result(check, name, "failed", link.refused)
+        return result(check, name, "passed")
 
     def _stdio(self, check: StdioCheck, name: str, matches: Callable[[str], bool]) -> CheckResult:
         self._close_session()
-        zygote = self.bench.zygote_for(self.program)
-        session = Session(zygote, self.bounds, check.stdin.encode("utf-8", "surrogateescape"))
+        session = self._start("main", check.stdin.encode("utf-8", "surrogateescape"))
+        zygote = session.zygote
         try:
             try:
-                reply = session.ask(codec.dumps(["load", self.program, "main"]))
+                reply = session.answer()
             except Ended as ended:
                 if ended.kind != "died":
                     raise
@@ -245,13 +216,13 @@ class _Run:
         actual = data.decode("utf-8", "replace")
         self.outcome.output = actual[:2000]
         if size >= self.bounds.output:
-            return _result(check, name, "failed", f"printed more than {self.bounds.output // 1024} KiB")
+            return result(check, name, "failed", f"printed more than {self.bounds.output // 1024} KiB")
         if reply is None and (usage.exit_code is None or usage.exit_code != 0):
             return self._ended(check, name, Ended("died"), usage)
         if reply is not None and reply[0] != "d":
-            return _result(check, name, "runtime_error", "bad end of the program")
+            return result(check, name, "runtime_error", "bad end of the program")
         if reply is not None and reply[1] != 0:
-            return _result(check, name, "runtime_error", f"exit code {str(reply[1])[:20]}", compare.excerpt(actual))
+            return result(check, name, "runtime_error", f"exit code {str(reply[1])[:20]}", compare.excerpt(actual))
         try:
             good = matches(actual)
         except (JudgeLimit, MemoryError):
@@ -260,7 +231,7 @@ class _Run:
             raise BrokenCheck(f"the comparer failed: {type(error).__name__}: {error}") from None
         shown = (None, None) if good else (compare.excerpt(actual), compare.excerpt(check.stdout))
         message = "" if good else "the output differs from what was expected"
-        return _result(check, name, "passed" if good else "failed", message, *shown)
+        return result(check, name, "passed" if good else "failed", message, *shown)
 
     # ---- sessions
 
@@ -276,10 +247,18 @@ class _Run:
         if self.session is not None and self.session.ended is not None:
             self._close_session()
         if self.session is None:
-            self.zygote = self.bench.zygote_for(self.program)
-            self.session = Session(self.zygote, self.bounds)
-            self.session.send(codec.dumps(["load", self.program, "call"]))
+            self.session = self._start("call")
         return self.session
+
+    def _start(self, mode: str, stdin: bytes = b"") -> Session:
+        """A fresh process that loads the program."""
+        self.bench.checking = False
+        self.zygote = self.bench.zygote_for(self.program)
+        session = Session(self.zygote, self.bounds, stdin)
+        session.send(codec.dumps(["load", self.program, mode]))
+        self.bench.meanwhile()
+        self.bench.checking = True
+        return session
 
     def _close_session(self) -> Usage | None:
         if self.session is None:
@@ -312,35 +291,35 @@ class _Run:
         if link.check_error:
             raise BrokenCheck(link.check_error)
         if link.refused:
-            return _result(check, name, "failed", link.refused)
+            return result(check, name, "failed", link.refused)
         if error is link.raised:
             kind = getattr(error, "_strop_name", "")
             line = getattr(error, "_strop_line", None)
             text = f"{kind}: {error}" if kind and not str(error).startswith(kind) else str(error)
             where = f" (line {line})" if line else ""
-            return _result(check, name, _status_of(kind, text), f"{text[:300]}{where}")
+            return result(check, name, status_of(kind, text), f"{text[:300]}{where}")
         if link.calls == 0 and script is not None and not isinstance(error, AssertionError):
             raise BrokenCheck(f"the check failed before it used the program: {type(error).__name__}: {error}")
-        message = _where(error, script)
+        message = place_of(error, script)
         if isinstance(error, AssertionError) and sides is not None and sides.kept:
             shown = compare.excerpt(sides.left), compare.excerpt(sides.right)
-            return _result(check, name, "failed", message, *shown)
-        return _result(check, name, "failed", message)
+            return result(check, name, "failed", message, *shown)
+        return result(check, name, "failed", message)
 
     def _ended(self, check: Check, name: str, ended: Ended, usage: Usage | None = None) -> CheckResult:
         if ended.kind == "load" and ended.reply is not None:
-            status, text = _load_failure(ended.reply)
+            status, text = load_failure(ended.reply)
             self.load_failure = (status, text)
             if ended.reply[1:2] == ["exit"]:
                 self.outcome.flags.add("early_exit")
-            return _result(check, name, status, text)
+            return result(check, name, status, text)
         if usage is None:
             usage = self._close_session()
         if ended.kind == "timeout":
-            return _result(check, name, "timeout", ended.text)
+            return result(check, name, "timeout", ended.text)
         if ended.kind == "bad_frame":
-            return _result(check, name, "failed", f"broke the protocol: {ended.text}")
-        return _result(check, name, *self._death(usage))
+            return result(check, name, "failed", f"broke the protocol: {ended.text}")
+        return result(check, name, *self._death(usage))
 
     def _death(self, usage: Usage | None) -> tuple[str, str]:
         if usage is None:
@@ -359,42 +338,3 @@ class _Run:
             return "runtime_error", f"the process died: {signal.Signals(usage.signal).name}"
         self.outcome.flags.add("early_exit")
         return "runtime_error", f"the process ended before it was asked to (exit code {usage.exit_code})"
-
-
-def _load_failure(reply: list) -> tuple[str, str]:
-    """Status and text of a program that could not be loaded, from its own report."""
-    try:
-        _, kind, names, _, text, line, *_ = reply
-        name, text = str(names[0])[:100], str(text)[:300]
-    except (ValueError, IndexError, TypeError):
-        return "runtime_error", "the program did not load"
-    where = f" (line {line})" if type(line) is int else ""
-    if kind == "syntax":
-        return "syntax_error", f"{name}: {text}{where}"
-    return _status_of(name, text), f"{name} while loading: {text}{where}"
-
-
-def _status_of(exception: str, text: str) -> str:
-    """Status for an exception that the program let out: what the sandbox refused is `forbidden`."""
-    if exception == "MemoryError":
-        return "out_of_memory"
-    return "forbidden" if exception == "PermissionError" or "Read-only file system" in text else "runtime_error"
-
-
-def _result(check: Check, name: str, status: Any, message: str = "", actual: str | None = None,
-            expected: str | None = None) -> CheckResult:  # fmt: skip
-    return CheckResult(
-        name=name, passed=status == "passed", visible=check.visible, status=status, message=message[:500],
-        actual=actual, expected=expected,
-    )  # fmt: skip
-
-
-def _where(error: BaseException, script: Script | None) -> str:
-    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    if script is None:
-        return text
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        if frame.filename == "<check>" and frame.lineno and frame.lineno <= len(script.lines):
-            source = script.lines[frame.lineno - 1].strip()[:200]
-            return f"line {frame.lineno}: {source}" if isinstance(error, AssertionError) else f"{text} at: {source}"
-    return text

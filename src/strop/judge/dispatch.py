@@ -18,11 +18,11 @@ from dataclasses import asdict
 from typing import Any
 
 from strop.judge.sandbox.layout import package_paths
-from strop.judge.staff import Call, Job, Worker, cpu_of, refusal, stalled, start_worker, verdict_of
+from strop.judge.staff import Job, Worker, cpu_of, delay_of, refusal, stalled, start_worker, verdict_of
 from strop.types import Limits, StdioCheck, StropError, Verdict, content_hash
 
-DEPTH = 2
-"""Jobs handed to a worker: the one it runs and the next."""
+DEPTH = 3
+"""Jobs handed to a worker: the one it runs, the next, for which a process is made ready, and one on its way."""
 KNOWN_TASKS = 256
 """Tasks that a worker keeps prepared."""
 ATTEMPTS = 3
@@ -30,6 +30,10 @@ ATTEMPTS = 3
 START_FAILURES = 5
 """Workers that die before they are ready, one after the other, until the judge gives up."""
 START_SECONDS = 60.0
+MOST_GRACE = 15.0
+"""By how much the limits of a time-out that is asked again may grow, however slow the machine has become."""
+MAX_MESSAGE = 64 << 20
+"""Bytes of a worker's message. A verdict with ten thousand checks is 10 MB."""
 SLACK_SECONDS = 1.0
 """What a worker may exceed its own allowance by before it is killed."""
 
@@ -50,6 +54,7 @@ class Dispatcher(threading.Thread):
             "limits": {name: value for name, value in asdict(limits).items() if value is not None},
             "stop_early": stop_early,
             "repeat": repeat,
+            "heavy": False,
         }
         self.started = threading.Event()
         self.failure: BaseException | None = None
@@ -91,9 +96,6 @@ class Dispatcher(threading.Thread):
             self.arrived += jobs
         if first:
             self._wake()
-
-    def forget(self, call: Call) -> None:
-        call.cancelled = True
 
     def close(self) -> None:
         self.closing = True
@@ -148,7 +150,8 @@ class Dispatcher(threading.Thread):
                 call.deliver(self.failure)
 
     def _step(self) -> None:
-        for key, events in self.selector.select(self._timeout()):
+        busy = any(worker.jobs or not worker.ready for worker in self.workers)
+        for key, events in self.selector.select(0.25 if busy else None):
             worker = key.data
             if worker is None:
                 self.wake_out.recv(4096)
@@ -162,10 +165,6 @@ class Dispatcher(threading.Thread):
             self.arrived = []
         self._hand_out()
         self._check_late()
-
-    def _timeout(self) -> float | None:
-        busy = any(worker.jobs or not worker.ready for worker in self.workers)
-        return 0.25 if busy else None
 
     # ---- workers
 
@@ -183,8 +182,9 @@ class Dispatcher(threading.Thread):
         worker.process.kill()
         worker.process.wait()
 
-    def _replace(self, worker: Worker, verdict: Callable[[Job], Verdict] | None = None) -> None:
-        """Bury a worker and start another. `verdict` settles the job it ran; without it, that job is tried again."""
+    def _replace(self, worker: Worker, verdict: Callable[[Job], Verdict] | None = None, blame: bool = True) -> None:
+        """Bury a worker and start another. `verdict` settles the job it ran; without it, that job is tried again, and
+        counts as tried unless nobody is to `blame`."""
         self.workers.remove(worker)
         self._bury(worker)
         if not worker.ready:
@@ -194,7 +194,7 @@ class Dispatcher(threading.Thread):
         jobs = [job for job in worker.jobs.values() if not job.done]
         if jobs:
             head = jobs[0]
-            head.attempts += 1
+            head.attempts += blame
             if verdict is not None:
                 self._settle(head, verdict(head))
             elif head.attempts >= ATTEMPTS:
@@ -215,18 +215,31 @@ class Dispatcher(threading.Thread):
             return
         inbox = worker.inbox
         inbox += data
-        while len(inbox) >= 4:
+        while len(inbox) >= 4 and worker in self.workers:
             end = 4 + int.from_bytes(inbox[:4], "little")
-            if len(inbox) < end:
+            if len(inbox) < end <= MAX_MESSAGE:
                 return
-            message = json.loads(inbox[4:end])
-            del inbox[:end]
-            if "job" in message:
-                self._answer(worker, message)
-            elif "ready" in message:
-                self._admit(worker, message)
-            else:
-                raise StropError(refusal(message["refused"], self.config["levels"]))
+            try:  # checks run in workers, so what a worker says may be anything
+                message = json.loads(inbox[4:end]) if end <= MAX_MESSAGE else {}
+                del inbox[:end]
+                self._obey(worker, message)
+            except (ValueError, LookupError, TypeError, AttributeError, RecursionError, MemoryError):
+                self._replace(worker)
+
+    def _obey(self, worker: Worker, message: dict[str, Any]) -> None:
+        if "job" in message:
+            self._answer(worker, message)
+        elif "delay of" in message:
+            self._post(worker, [("delay", delay_of(int(message["delay of"])))])
+        elif "needs" in message and not worker.heavy:
+            self.config["heavy"] = True
+            self._replace(worker, blame=False)
+        elif worker.ready:
+            raise ValueError("nothing else is due from a worker")
+        elif "ready" in message:
+            self._admit(worker, message)
+        else:
+            raise StropError(refusal(message["refused"], self.config["levels"]))
 
     def _admit(self, worker: Worker, message: dict[str, Any]) -> None:
         worker.ready = True
@@ -298,6 +311,10 @@ class Dispatcher(threading.Thread):
         if not worker.jobs:
             worker.stamp()
         worker.jobs[number] = job
+        self._post(worker, data)
+
+    def _post(self, worker: Worker, message: bytes | list) -> None:
+        data = message if isinstance(message, bytes) else pickle.dumps(message, 5)
         worker.outbox += len(data).to_bytes(4, "little") + data
         self._flush(worker)
 
@@ -314,15 +331,16 @@ class Dispatcher(threading.Thread):
             self.selector.modify(worker.channel, wanted, worker)
 
     def _answer(self, worker: Worker, message: dict[str, Any]) -> None:
-        job = worker.jobs.pop(message["job"])
+        job, verdict = worker.jobs[message["job"]], verdict_of(message, worker.level)
+        contended = float(message.get("contended", 0.0))
+        del worker.jobs[message["job"]]
         worker.stamp()
         if job.done:
             return
-        if message.get("contended") and job.grace == 1.0:
-            job.grace = 1.5 * message["contended"]
+        if contended > 1.0 and job.grace == 1.0:
+            job.grace = min(MOST_GRACE, 1.5 * contended)
             self.alone.append(job)
             return
-        verdict = verdict_of(message, worker.level)
         self._settle(job, verdict)
 
     def _settle(self, job: Job, verdict: Verdict) -> None:

@@ -15,11 +15,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from strop.judge.completions import excerpt, read_completions
+from strop.judge.pool import LANGUAGES
 from strop.judge.verdict_file import VerdictFile, completion_key, task_key, verdict_line
 from strop.types import Status, StropError, Task, Verdict
-
-LANGUAGES = ("python",)
-"""Languages that the judge runs. Anything else is refused before it starts, not judged as if it were Python."""
 
 
 class Streams(Protocol):

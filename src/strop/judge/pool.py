@@ -15,10 +15,13 @@ import threading
 from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Iterator, Sequence
 from typing import Any, Literal
 
-from strop.judge.dispatch import Call, Dispatcher, Job
+from strop.judge.dispatch import Dispatcher
+from strop.judge.staff import Call, Job
 from strop.types import Limits, StropError, Task, Verdict
 
 Which = Literal["all", "visible", "hidden"]
+LANGUAGES = ("python",)
+"""Languages that are judged. Anything else is refused before it starts, not judged as if it were Python."""
 
 
 class Judge:
@@ -85,29 +88,20 @@ class Judge:
     ) -> Iterator[tuple[Any, Verdict]]:
         """Verdicts as they finish, each with the key of its job. Takes from `jobs` only as fast as it judges."""
         results: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        call = self._call(results.put, checks)
-        source, waiting = iter(jobs), 0
+        flow = _Flow(self, results.put, jobs, checks)
         try:
-            while True:
-                fresh = list(itertools.islice(source, self._window - waiting))
-                if fresh:
-                    waiting += len(fresh)
-                    self._dispatcher.submit([Job(call, key, task, program) for key, task, program in fresh])
-                if not waiting:
-                    return
+            while flow.refill():
                 item = results.get()
                 while True:  # hand over all that is there, then refill
-                    waiting -= 1
-                    yield _opened(item)
-                    if waiting <= self._window // 2:
+                    yield flow.taken(item)
+                    if flow.is_low:
                         break
                     try:
                         item = results.get_nowait()
                     except queue.Empty:
                         break
         finally:
-            call.cancelled = True
-            self._dispatcher.forget(call)
+            flow.end()
 
     async def arun(self, task: Task, programs: Sequence[str], *, checks: Which = "all") -> list[Verdict]:
         """`run` for asyncio; cancelling it drops what has not started."""
@@ -126,26 +120,15 @@ class Judge:
         def deliver(item: Any) -> None:
             loop.call_soon_threadsafe(results.put_nowait, item)
 
-        call = self._call(deliver, checks)
-        source, waiting = iter(jobs), 0
+        flow = _Flow(self, deliver, jobs, checks)
         try:
-            while True:
-                fresh = list(itertools.islice(source, self._window - waiting))
-                if fresh:
-                    waiting += len(fresh)
-                    self._dispatcher.submit([Job(call, key, task, program) for key, task, program in fresh])
-                if not waiting:
-                    return
-                item = await results.get()
-                waiting -= 1
-                yield _opened(item)
+            while flow.refill():
+                yield flow.taken(await results.get())
         finally:
-            call.cancelled = True
-            self._dispatcher.forget(call)
+            flow.end()
 
-    @property
-    def _window(self) -> int:
-        return 16 * self.workers
+    def _submit(self, jobs: list[Job]) -> None:
+        self._dispatcher.submit(jobs)
 
     def _call(self, deliver: Callable[[Any], None], checks: Which) -> Call:
         if checks not in ("all", "visible", "hidden"):
@@ -168,10 +151,46 @@ class Judge:
         self.close()
 
 
-def _opened(item: Any) -> tuple[Any, Verdict]:
-    if isinstance(item, BaseException):
-        raise item
-    return item
+class _Flow:
+    """The jobs of one stream on their way through a judge: as many at once as keep it busy, and no more."""
+
+    def __init__(self, judge: Judge, deliver: Callable[[Any], None], jobs: Iterable[Any], checks: Which) -> None:
+        self.judge = judge
+        self.call = judge._call(deliver, checks)
+        self.source = iter(jobs)
+        self.window = 16 * judge.workers
+        self.waiting = 0
+
+    def refill(self) -> bool:
+        """Take from the source. False when that is empty and every verdict was handed over."""
+        fresh = list(itertools.islice(self.source, self.window - self.waiting))
+        if fresh:
+            self.waiting += len(fresh)
+            self.judge._submit([_job(self.call, *item) for item in fresh])
+        return self.waiting > 0
+
+    @property
+    def is_low(self) -> bool:
+        return self.waiting <= self.window // 2
+
+    def taken(self, item: Any) -> tuple[Any, Verdict]:
+        """A verdict that was delivered. Raises the error that was delivered in its place."""
+        self.waiting -= 1
+        if isinstance(item, BaseException):
+            raise item
+        return item
+
+    def end(self) -> None:
+        self.call.cancelled = True
+
+
+def _job(call: Call, key: Hashable, task: Task, program: str) -> Job:
+    if task.language not in LANGUAGES:
+        known = ", ".join(LANGUAGES)
+        raise StropError(f"Task {task.id!r}, field `language`: {task.language!r} is not one of {known}.")
+    if not isinstance(program, str):
+        raise StropError(f"Task {task.id!r}: a program is text, not {type(program).__name__}.")
+    return Job(call, key, task, program)
 
 
 def _ladder(require: str | None, unsafe: bool, level: str | None) -> list[str]:

@@ -20,7 +20,8 @@ from dataclasses import dataclass, field
 from types import CodeType
 from typing import Any
 
-from strop.judge.proxy import Evidence, Global, Link
+from strop.judge.link import Evidence, Link
+from strop.judge.proxy import Global
 from strop.types import ScriptCheck, Task
 
 _NOT_FINITE = re.compile(r"nan|inf|1e\d{3}", re.IGNORECASE)

@@ -6,7 +6,8 @@ time, memory and the way it ended are measured from outside.
 
 from __future__ import annotations
 
-import array
+import _socket
+import contextlib
 import fcntl
 import json
 import os
@@ -21,9 +22,13 @@ from typing import Any, NoReturn
 
 from strop.judge import codec
 from strop.judge.sandbox import layout
-from strop.judge.sandbox.zygote import FORK, WAITED
+from strop.judge.sandbox.zygote import FORK, INT, WAITED
 
 START_SECONDS = 30.0
+LOOK_SECONDS = 0.25
+"""How often the clocks of a running program are looked at; more often near a limit."""
+_TIME = struct.Struct("@ll")  # struct timeval
+_socketpair = _socket.socketpair  # without the checks that the wrapper in `socket` makes of its own two descriptors
 _SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 _START = f"import sys; sys.path.insert(0, {_SOURCE!r}); from strop.judge.sandbox.zygote import main; main()"
 
@@ -56,7 +61,7 @@ class Usage:
     memory_mb: float = 0.0
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, frozen=True)
 class Bounds:
     """Limits of one process, all resolved. Memory and output in bytes."""
 
@@ -67,10 +72,22 @@ class Bounds:
 
 
 class Zygote:
-    """A running zygote at `level`. Raises ZygoteGone when that cannot be had."""
+    """A running zygote at `level`. Raises ZygoteGone when that cannot be had.
 
-    def __init__(self, level: str, slot: int, packages: dict[str, list[str]], hash_seed: int = 0) -> None:
+    `waited(pid)`: seconds that a process was ready to run and had to wait for a core.
+    """
+
+    def __init__(
+        self,
+        level: str,
+        slot: int,
+        packages: dict[str, list[str]],
+        waited: Callable[[int], float],
+        hash_seed: int = 0,
+    ) -> None:
         self.level = level
+        self.waited = waited
+        self._next: tuple[Bounds, Any] | None = None
         files = [os.memfd_create(name) for name in ("stdin", "stdout", "stderr")]
         self._files = files
         # The descriptors that programs inherit share their offset and flags with these, so both can be reset here.
@@ -78,7 +95,20 @@ class Zygote:
         self._shared = [os.open(f"/proc/self/fd/{fd}", mode) for fd, mode in zip(files, modes)]
         self.channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         config = layout.configuration(level, slot, packages) | {"socket": theirs.fileno()}
-        command = [sys.executable, "-I", "-S", "-B", "-X", "utf8", "-W", "ignore", "-c", _START, json.dumps(config)]
+        command = [
+            sys.executable,
+            "-P",
+            "-s",
+            "-S",
+            "-B",
+            "-X",
+            "utf8",
+            "-W",
+            "ignore",
+            "-c",
+            _START,
+            json.dumps(config),
+        ]
         try:
             self.process = subprocess.Popen(
                 command,
@@ -87,7 +117,8 @@ class Zygote:
                 stderr=self._shared[2],
                 pass_fds=[theirs.fileno()],
                 cwd="/",
-                env={"PYTHONHASHSEED": str(hash_seed), **layout.ENVIRONMENT},
+                # Bound at once, or else every child would look up the same C functions anew.
+                env={"PYTHONHASHSEED": str(hash_seed), "LD_BIND_NOW": "1", **layout.ENVIRONMENT},
             )
         except OSError as error:
             self._close_files()
@@ -105,6 +136,8 @@ class Zygote:
             error = ZygoteGone(problem)
             error.killed = self.process.returncode < 0
             raise error
+        self.channel.settimeout(None)
+        _limit_waiting(self.channel, START_SECONDS)  # by the kernel: Python's own way costs two more calls each time
 
     def _last_words(self) -> str:
         lines = os.pread(self._files[2], 4000, 0).decode(errors="replace").strip().splitlines()
@@ -112,27 +145,61 @@ class Zygote:
 
     def _close_files(self) -> None:
         self.channel.close()
+        if self._next is not None:
+            self._next[1].close()
         for fd in (*self._files, *self._shared):
             os.close(fd)
         self._files = self._shared = []
 
     def close(self) -> None:
         """End it with all that it forked. Safe to call twice."""
-        self.channel.close()  # it leaves by itself when its worker hangs up
-        try:
-            self.process.wait(0.5)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        self.channel.close()  # it leaves by itself when its worker hangs up, and is killed when its worker ends
+        with contextlib.suppress(PermissionError):  # a worker that has locked itself in may not even wait
+            try:
+                self.process.wait(0.5)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
         self._close_files()
 
-    def ask(self, message: bytes, fd: int | None = None) -> None:
+    def fork(self, bounds: Bounds) -> Any:
+        """The socket of a fresh process with these limits: the one made ready before, or a new one."""
+        ready, self._next = self._next, None
+        if ready is not None:
+            if ready[0] == bounds:
+                return ready[1]
+            self._next = ready
+            self.dismiss()
+        return self._fork(bounds)
+
+    def dismiss(self) -> None:
+        """End the process that was made ready, if there is one. No program may be running."""
+        if self._next is not None:
+            self._next[1].close()
+            self._next = None
+            self.ask(b"K")
+            self.hear()
+
+    def make_ready(self, bounds: Bounds) -> None:
+        """Fork already for the next program, which may come when the one that runs has ended."""
+        if self._next is None:
+            self._next = bounds, self._fork(bounds)
+
+    def _fork(self, bounds: Bounds) -> Any:
+        ours, theirs = _socketpair()
         try:
-            if fd is None:
-                self.channel.send(message)
-            else:
-                rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [fd]))]
-                self.channel.sendmsg([message], rights)
+            message = FORK.pack(b"F", bounds.cpu_seconds, bounds.memory, bounds.output)
+            self.channel.sendmsg([message], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, INT.pack(theirs.fileno()))])
+        except OSError as error:
+            ours.close()
+            raise ZygoteGone(f"the zygote is gone: {error}") from None
+        finally:
+            theirs.close()
+        return ours
+
+    def ask(self, message: bytes) -> None:
+        try:
+            self.channel.send(message)
         except OSError as error:
             raise ZygoteGone(f"the zygote is gone: {error}") from None
 
@@ -164,6 +231,14 @@ class Zygote:
         return (os.pread(fd, min(limit, size), 0) if size else b""), size
 
 
+def _limit_waiting(channel: Any, receiving: float, sending: float | None = None) -> None:
+    """Let a blocking socket wait so long at most. Raises BlockingIOError from then on."""
+    for option, seconds in ((socket.SO_RCVTIMEO, receiving), (socket.SO_SNDTIMEO, sending)):
+        if seconds is not None:
+            whole = int(seconds)
+            channel.setsockopt(socket.SOL_SOCKET, option, _TIME.pack(whole, int((seconds - whole) * 1e6) or 1))
+
+
 class Session:
     """One program in one fresh process. `ask` sends a request and returns the reply's list.
 
@@ -179,24 +254,19 @@ class Session:
         self.usage: Usage | None = None
         self.pid = 0
         zygote.reset_streams(stdin)
-        self.socket, theirs = socket.socketpair()
-        try:
-            zygote.ask(FORK.pack(b"F", bounds.cpu_seconds, bounds.memory, bounds.output), theirs.fileno())
-        except ZygoteGone:
-            self.socket.close()
-            raise
-        finally:
-            theirs.close()
+        self.socket = zygote.fork(bounds)
+        self.wait = min(LOOK_SECONDS, bounds.cpu_seconds)
+        _limit_waiting(self.socket, self.wait, bounds.wall_seconds)
         self.started = time.monotonic()
+        self.look_at = self.started + self.wait
         self._buffer = b""
 
     # ---- talking
 
     def send(self, request: bytes) -> None:
         try:
-            self.socket.settimeout(self.bounds.wall_seconds)
             self.socket.sendall(len(request).to_bytes(4, "little") + request)
-        except TimeoutError:
+        except BlockingIOError:
             self._end(Ended("timeout", "the program stopped reading"))
         except OSError:
             pass  # it died; receiving finds out how
@@ -206,6 +276,10 @@ class Session:
         if self.ended is not None:
             raise self.ended
         self.send(request)
+        return self.answer()
+
+    def answer(self) -> list:
+        """The reply to what was sent; callbacks are served until it comes. Raises Ended."""
         while True:
             reply = self._receive()
             if reply[0] != "c":
@@ -249,13 +323,11 @@ class Session:
     def _read(self) -> bytes:
         """Some bytes from the program, within its time. Raises Ended."""
         while True:
-            patience = self._patience()
-            if patience <= 0:
-                self._end(Ended("timeout", self._over))
-            self.socket.settimeout(patience)
+            if time.monotonic() >= self.look_at:
+                self._look()
             try:
                 data = self.socket.recv(1 << 16)
-            except TimeoutError:
+            except BlockingIOError:
                 continue
             except OSError:
                 data = b""
@@ -263,11 +335,21 @@ class Session:
                 self._end(Ended("died"))
             return data
 
+    def _look(self) -> None:
+        """See whether a limit is passed, and set the time of the next look. Raises Ended."""
+        patience = self._patience()
+        if patience <= 0:
+            self._end(Ended("timeout", self._over))
+        patience = min(patience, LOOK_SECONDS)
+        if patience < 0.9 * self.wait or self.wait < 0.9 * patience:
+            self.wait = patience
+            _limit_waiting(self.socket, patience)
+        self.look_at = time.monotonic() + patience
+
     def has_more(self) -> bool:
         """Whether the program sent something that nobody asked for. Does not wait."""
-        self.socket.setblocking(False)
         try:
-            return bool(self.socket.recv(1, socket.MSG_PEEK))
+            return bool(self.socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
         except OSError:
             return False
 
@@ -289,16 +371,13 @@ class Session:
     def clocks(self) -> tuple[float, float]:
         """CPU seconds that the program used, and seconds that it was ready but had to wait for a core."""
         if not self.pid:
-            self.pid = struct.unpack("<i", self.zygote.hear()[1:])[0]
+            self.zygote.ask(b"P")
+            self.pid = INT.unpack(self.zygote.hear()[1:])[0]
         try:
             cpu = time.clock_gettime((~self.pid << 3) | 2)  # the kernel's clock of another process
         except OSError:
             return 0.0, 0.0
-        try:
-            with open(f"/proc/{self.pid}/schedstat") as stat:
-                return cpu, int(stat.read().split()[1]) / 1e9
-        except OSError:
-            return cpu, 0.0
+        return cpu, self.zygote.waited(self.pid)
 
     # ---- ending
 
@@ -315,8 +394,6 @@ class Session:
         if self.usage is None:
             try:
                 self.zygote.ask(b"D" if self.ended is not None and self.ended.kind == "died" else b"K")
-                if not self.pid:
-                    self.pid = struct.unpack("<i", self.zygote.hear()[1:])[0]
                 _, status, cpu, peak = WAITED.unpack(self.zygote.hear())
             finally:
                 self.socket.close()

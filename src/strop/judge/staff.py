@@ -12,12 +12,14 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
-from strop.types import CheckResult, StropError, Task, Verdict
+from strop.judge.sandbox.layout import ENVIRONMENT
+from strop.types import CheckResult, Status, StropError, Task, Verdict
 
 _SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 _START = f"import sys; sys.path.insert(0, {_SOURCE!r}); from strop.judge.worker import main; main()"
+_STATUSES = frozenset(get_args(Status))
 _slots = itertools.count(os.getpid() * 7)
 
 
@@ -50,6 +52,8 @@ class Worker:
     process: subprocess.Popen[bytes]
     channel: socket.socket
     slot: int
+    heavy: bool = False
+    """Has it zygotes with packages?"""
     ready: bool = False
     jobs: OrderedDict[int, Job] = field(default_factory=OrderedDict)
     """Handed out and not answered, oldest first; the first is running."""
@@ -74,7 +78,7 @@ def start_worker(common: dict[str, Any]) -> Worker:
     ours, theirs = socket.socketpair()
     slot = next(_slots) % 4000
     config = common | {"slot": slot, "parent": os.getpid(), "socket": theirs.fileno()}
-    command = [sys.executable, "-I", "-S", "-B", "-X", "utf8", "-c", _START, json.dumps(config)]
+    command = [sys.executable, "-P", "-s", "-S", "-B", "-X", "utf8", "-c", _START, json.dumps(config)]
     try:
         process = subprocess.Popen(
             command,
@@ -83,7 +87,8 @@ def start_worker(common: dict[str, Any]) -> Worker:
             stderr=None if os.environ.get("STROP_JUDGE_DEBUG") else subprocess.DEVNULL,
             pass_fds=[theirs.fileno()],
             start_new_session=True,
-            env={},
+            # The zygote's hash seed, so that sets keep their order on the way; and checks may not start threads.
+            env={"PYTHONHASHSEED": "0", **ENVIRONMENT},
         )
     except OSError as error:
         ours.close()
@@ -91,25 +96,36 @@ def start_worker(common: dict[str, Any]) -> Worker:
     finally:
         theirs.close()
     ours.setblocking(False)
-    return Worker(process, ours, slot, since=time.monotonic())
+    return Worker(process, ours, slot, common["heavy"], since=time.monotonic())
 
 
 def verdict_of(message: dict[str, Any], level: str) -> Verdict:
-    """The verdict in a worker's message."""
+    """The verdict in a worker's message. Raises ValueError, TypeError or KeyError when it holds none."""
+    statuses = {message["status"], *(check[2] for check in message["checks"])}
+    if not statuses <= _STATUSES:
+        raise ValueError(f"unknown status among {statuses}")
     return Verdict(
         status=message["status"],
-        fraction=message["fraction"],
+        fraction=min(1.0, max(0.0, float(message["fraction"]))),
         checks=tuple(
-            CheckResult(name=n, passed=p, visible=v, status=s, message=m, actual=a, expected=e)
-            for n, p, v, s, m, a, e in message["checks"]
+            CheckResult(
+                name=str(name),
+                passed=status == "passed",
+                visible=visible is True,
+                status=status,
+                message=str(text),
+                actual=None if actual is None else str(actual),
+                expected=None if expected is None else str(expected),
+            )
+            for name, visible, status, text, actual, expected in message["checks"]
         ),
-        seconds=message["seconds"],
-        wall_seconds=message["wall"],
-        memory_mb=message["memory"],
-        detail=message["detail"],
-        output=message["output"],
+        seconds=float(message["seconds"]),
+        wall_seconds=float(message["wall"]),
+        memory_mb=float(message["memory"]),
+        detail=str(message["detail"]),
+        output=str(message["output"]),
         isolation=level,
-        flags=tuple(message["flags"]),
+        flags=tuple(map(str, message["flags"])),
     )
 
 
@@ -128,6 +144,15 @@ def refusal(why: dict[str, str], levels: list[str]) -> str:
         f"No isolation level that was allowed ({', '.join(levels)}) holds on this machine. {reasons} "
         "Run where user namespaces or Landlock are available, or pass unsafe=True (--unsafe) to run without isolation."
     )
+
+
+def delay_of(pid: int) -> float:
+    """Seconds that a process was ready to run and had to wait for a core."""
+    try:
+        with open(f"/proc/{pid}/schedstat") as stat:
+            return int(stat.read().split()[1]) / 1e9
+    except (OSError, ValueError, IndexError):
+        return 0.0
 
 
 def cpu_of(pid: int) -> float:

@@ -1,8 +1,9 @@
 """A judge worker: a lean process that holds tasks, checks and expected values, and judges one program at a time.
 
 Started by the supervisor with a socket and a configuration; it starts its own zygotes. When anything of ours breaks it
-simply dies, and the supervisor starts another and asks again. No program ever runs in it; assertion scripts do, so its
-memory and the CPU time it may spend on one program are bounded.
+simply dies, and the supervisor starts another and asks again. No program ever runs in it; assertion scripts do, and
+they may be hostile too. So once its zygotes are up it locks itself in (`sandbox.checker`), and its memory and the CPU
+time it may spend on one program are bounded. What it then needs from outside, it asks the supervisor for.
 """
 
 from __future__ import annotations
@@ -18,17 +19,22 @@ import socket
 import struct
 import sys
 import time
-from collections.abc import Iterator
+from collections import deque
 from typing import Any
 
-from strop.judge.sandbox import kernel
+from strop.judge import testing
+from strop.judge.checks import Bench, JudgeLimit, Prepared
+from strop.judge.sandbox import checker, kernel
+from strop.judge.sandbox.selftest import problems
 from strop.judge.sandbox.zygote import LEVELS
+from strop.judge.session import Bounds, Zygote, ZygoteGone
 
 LENGTH = struct.Struct("<I")
 MEMORY = 3 << 29
 """Address space that a worker may add to what it starts with: room for the largest answer that is let in."""
-REFERENCE_SECONDS = 0.0030
-"""CPU time of `_fixed_work` on the machine where the default limits were chosen."""
+REFERENCE_SECONDS = 0.0019
+"""CPU time of `_fixed_work` on the machine where the default limits were chosen (AMD EPYC, Python 3.11):
+the median of 60 times the smallest of five, which is what a worker takes when it starts."""
 CONTENDED = 1.1
 """Fixed work that takes so much longer than at the start marks a machine on which time-outs are asked again."""
 DEFAULT_CPU = 3.0
@@ -50,9 +56,6 @@ def _fixed_work() -> float:
 
 class Worker:
     def __init__(self, channel: socket.socket, config: dict[str, Any]) -> None:
-        from strop.judge import testing
-        from strop.judge.checks import Bench
-
         self.channel = channel
         self.config = config
         self.tasks: dict[int, Any] = {}
@@ -64,7 +67,10 @@ class Worker:
         self.packages: dict[str, list[str]] = config["packages"]
         names = [re.escape(name) for name in self.packages]
         self.mentions = re.compile(rf"\b(?:{'|'.join(names)})\b") if names else None
-        self.bench = Bench(self.zygote_for, self.bounds, config["stop_early"])
+        self.bench = Bench(self.zygote_for, self.bounds, config["stop_early"], self._get_ready)
+        self.jobs: deque[tuple] = deque()
+        self.buffer = bytearray()
+        self.delay: float | None = None
         self.seed = 0
         self.late = False
         for paths in self.packages.values():
@@ -80,14 +86,11 @@ class Worker:
 
     def start(self) -> None:
         """Climb down the ladder to the first level that holds, and tell the supervisor which it is."""
-        from strop.judge.sandbox.selftest import problems
-        from strop.judge.session import ZygoteGone
-
         why: dict[str, str] = {}
         for level in self.config["levels"]:
             try:
                 self.level = level
-                zygote = self.zygote_for("")
+                zygote = self._zygote(False, 0)
                 found = problems(zygote) if level != "unsafe" else []
             except ZygoteGone as error:
                 if error.killed or self.zygotes:
@@ -95,34 +98,67 @@ class Worker:
                 why[level] = str(error)
                 continue
             if not found:
+                found = self._lock(level)
+            if not found:
                 self.send({"ready": level, "why": why, "slowness": self.factor})
                 return
             why[level] = "; ".join(found)
-            self.zygotes.pop((False, 0)).close()
+            for zygote in self.zygotes.values():
+                zygote.close()
+            self.zygotes.clear()
         self.send({"refused": why})
         raise SystemExit(0)
 
-    def zygote_for(self, program: str) -> Any:
-        from strop.judge.session import Zygote
+    def _lock(self, level: str) -> list[str]:
+        """Start all zygotes that may be needed, then give up what that took. Returns why it did not work."""
+        for heavy in (False, True) if self.config["heavy"] else (False,):
+            for seed in range(self.config["repeat"]):
+                self._zygote(heavy, seed)
+        if level == "unsafe":
+            return []
+        try:
+            checker.confine(self.packages)
+        except OSError as error:
+            return [f"checks cannot be confined: {error}"]
+        return checker.problems()
 
-        heavy = bool(self.mentions is not None and self.mentions.search(program))
-        key = (heavy, self.seed)
+    def _zygote(self, heavy: bool, seed: int) -> Zygote:
+        key = heavy, seed
         if key not in self.zygotes:
             packages = self.packages if heavy else {}
-            self.zygotes[key] = Zygote(self.level, self.config["slot"], packages, self.seed)
+            self.zygotes[key] = Zygote(self.level, self.config["slot"], packages, self.waited, seed)
         return self.zygotes[key]
 
-    def bounds(self, task: Any) -> Any:
-        from strop.judge.session import Bounds
+    def zygote_for(self, program: str) -> Zygote:
+        key = self._flavour(program)
+        if key not in self.zygotes:
+            self.send({"needs": "packages"})  # the supervisor starts another worker in this one's place, with them
+            raise SystemExit(0)
+        return self.zygotes[key]
 
+    def waited(self, pid: int) -> float:
+        """Seconds that a process was ready to run and had to wait for a core; only the supervisor can see that."""
+        self.delay = None
+        self.send({"delay of": pid})
+        while self.delay is None:
+            if not self._receive(wait=True):
+                raise SystemExit(0)
+        return self.delay
+
+    def _flavour(self, program: str) -> tuple[bool, int]:
+        """Does it need the zygote with packages? And which hash seed?"""
+        return bool(self.mentions is not None and self.mentions.search(program)), self.seed
+
+    def bounds(self, task: Any, grace: float = 0.0) -> Any:
         def pick(name: str, default: Any) -> Any:
             own = getattr(task.limits, name)
             return own if own is not None else self.config["limits"].get(name) or default
 
         cpu = pick("cpu_seconds", DEFAULT_CPU * self.factor)
+        grace = grace or self.grace
         return Bounds(
-            cpu_seconds=cpu * self.grace,
-            wall_seconds=pick("wall_seconds", cpu + DEFAULT_WALL_MARGIN) * self.grace,
+            cpu_seconds=cpu * grace,
+            wall_seconds=pick("wall_seconds", cpu + DEFAULT_WALL_MARGIN) * grace,
             memory=pick("memory_mb", DEFAULT_MEMORY_MB) << 20,
             output=pick("output_kb", DEFAULT_OUTPUT_KB) << 10,
         )
@@ -132,18 +168,25 @@ class Worker:
     # ---- jobs
 
     def serve(self) -> None:
-        for batch in self.receive():
-            for message in batch:
-                what = message[0]
-                if what == "task":
-                    from strop.judge.checks import Prepared
+        """Judge one job after the other, until the supervisor hangs up."""
+        while self.jobs or self._receive(wait=False) or self._rest():
+            while self.jobs:
+                number, task, program, which, self.grace = self.jobs.popleft()
+                self.send({"job": number, **self.judge(self.tasks[task], program, which)})
 
-                    self.tasks[message[1]] = Prepared(message[2])
-                elif what == "drop":
-                    self.tasks.pop(message[1], None)
-                elif what == "job":
-                    _, number, task, program, which, self.grace = message
-                    self.send({"job": number, **self.judge(self.tasks[task], program, which)})
+    def _rest(self) -> bool:
+        """Nothing to do: leave no process waiting for a program, and wait for the next job."""
+        for zygote in self.zygotes.values():
+            zygote.dismiss()
+        return self._receive(wait=True)
+
+    def _get_ready(self) -> None:
+        """While a program runs: fork already for the next one, if that is here."""
+        if (self.jobs or self._receive(wait=False)) and self.jobs and self.config["repeat"] == 1:
+            _, task, program, _, grace = self.jobs[0]
+            zygote = self.zygotes.get(self._flavour(program))
+            if zygote is not None:
+                zygote.make_ready(self.bounds(self.tasks[task].task, grace))
 
     def judge(self, prepared: Any, program: str, which: Any) -> dict[str, Any]:
         runs = [self._once(prepared, program, which, seed) for seed in range(self.config["repeat"])]
@@ -172,26 +215,35 @@ class Worker:
     armed = False
 
     def _alarm(self, *_: Any) -> None:
-        from strop.judge.checks import JudgeLimit
-
         if self.armed and self.bench.checking:
             raise JudgeLimit
 
     # ---- channel
 
-    def receive(self) -> Iterator[Any]:
-        """Batches of messages from the supervisor, until it hangs up."""
-        buffer = bytearray()
-        while True:
+    def _receive(self, wait: bool) -> bool:
+        """Take in what the supervisor sent. False when there is nothing, or when it hung up."""
+        if wait:
             data = self.channel.recv(1 << 20)
-            if not data:
-                return
-            buffer += data
-            while len(buffer) >= 4 and len(buffer) >= 4 + LENGTH.unpack_from(buffer)[0]:
-                end = 4 + LENGTH.unpack_from(buffer)[0]
-                batch = pickle.loads(bytes(buffer[4:end]))
-                del buffer[:end]
-                yield batch
+        else:
+            try:
+                data = self.channel.recv(1 << 20, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return False
+        self.buffer += data
+        buffer, at = self.buffer, 0
+        while len(buffer) >= at + 4 and len(buffer) >= (end := at + 4 + LENGTH.unpack_from(buffer, at)[0]):
+            for message in pickle.loads(memoryview(buffer)[at + 4 : end]):
+                if message[0] == "job":
+                    self.jobs.append(message[1:])
+                elif message[0] == "delay":
+                    self.delay = message[1]
+                elif message[0] == "task":
+                    self.tasks[message[1]] = Prepared(message[2])
+                else:
+                    del self.tasks[message[1]]
+            at = end
+        del buffer[:at]
+        return bool(data)
 
     def send(self, message: dict[str, Any]) -> None:
         data = json.dumps(message).encode()

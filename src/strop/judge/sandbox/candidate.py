@@ -22,7 +22,6 @@ import gc
 import io
 import operator
 import os
-import random
 import sys
 import types
 
@@ -63,9 +62,67 @@ def prepare():
     sys.dont_write_bytecode = True
 
 
+_PRACTICE = """
+import collections, math, re
+from typing import Dict, List, Optional, Tuple
+
+class Point:
+    def __init__(self, x: int, y: int = 0):
+        self.x, self.y = x, y
+
+    def __eq__(self, other):
+        return self.x == other.x
+
+def practice(numbers: List[int], text: str) -> Tuple[List[int], Dict[str, int]]:
+    \"\"\"What programs commonly do.\"\"\"
+    counts, best = {}, None
+    for index, letter in enumerate(text.lower().split()):
+        counts[letter] = counts.get(letter, 0) + 1
+        if best is None or len(letter) > len(best) and not letter.isdigit():
+            best = letter
+    try:
+        total = sum(n ** 2 for n in numbers if n % 2 == 0) / max(1, len(numbers))
+    except (ValueError, ZeroDivisionError) as error:
+        raise TypeError(str(error)) from None
+    while total > 100:
+        total -= math.sqrt(total)
+    words = sorted(set(counts), key=lambda word: (-counts[word], word))
+    point = Point(len(words))
+    squares = [[row * column for column in range(3)] for row in range(2)]
+    found = re.findall("[a-z]+", text)
+    return [round(total, 2), *numbers[::-1]], {f"{w}{point.x}": squares[0][1] for w in words}, "".join(found), best
+
+def change(items):
+    items.append(collections.Counter(items).most_common(1)[0][0])
+"""
+"""A trusted program that does what programs commonly do."""
+
+
+def practise(fd, requests, answer):
+    """Once, in the zygote: judge a trusted program, so that what the interpreter looks up, specialises and caches on
+    the way is shared by all programs, and not written again, page by page, in each of their processes.
+
+    `requests(message)` makes `message` arrive at `fd`, where this reads; `answer()` takes what was sent there.
+    """
+    for _ in range(12):  # Python 3.11 specialises a function after 8 calls
+        me = Candidate(fd)
+        numbers = list(range(20))
+        for request in (
+            ["load", _PRACTICE, "call"],
+            ["call", "practice", [numbers, "to be or not to be 1"], {"o": {}}],
+            ["call", "practice", [numbers, {"t": ["a"]}], {"o": {}}],
+            ["call", "change", [numbers], {"o": {}}],
+        ):
+            requests(codec.dumps(request))
+            me.reply_to(me.receive())
+            if request[0] != "load":
+                answer()
+    for name in ("program", "__main__"):
+        sys.modules.pop(name, None)
+
+
 def main(fd):
     gc.enable()
-    random.seed(0)
     Candidate(fd).serve()
     os._exit(0)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 import stat
+from collections.abc import Sequence
 
 from strop.judge.sandbox import kernel
 
@@ -33,8 +34,9 @@ def version() -> int:
         return 0
 
 
-def confine(readable: list[str], writable_files: list[str] = ()) -> None:  # type: ignore[assignment]
-    """From now on: read below `readable`, write to `writable_files`, nothing else; no TCP, no signals to outside.
+def confine(readable: Sequence[str], writable_files: Sequence[str] = (), listable: Sequence[str] = ()) -> None:
+    """From now on: read below `readable`, write to `writable_files`, list names below `listable`, nothing else; no TCP,
+    no signals to outside.
 
     Needs no_new_privs. Paths that do not exist are skipped. Raises OSError where Landlock is missing.
     """
@@ -50,6 +52,8 @@ def confine(readable: list[str], writable_files: list[str] = ()) -> None:  # typ
             _allow(rules, path, _READ_FILE | _READ_DIR)
         for path in writable_files:
             _allow(rules, path, _READ_FILE | _WRITE_FILE)
+        for path in listable:
+            _allow(rules, path, _READ_DIR)
         kernel.syscall(kernel.LANDLOCK_RESTRICT, rules, 0)
     finally:
         os.close(rules)

@@ -71,7 +71,10 @@ _FATAL: dict[str, tuple[int | None, int | None]] = {
 _ABSENT: dict[str, tuple[int | None, int | None]] = {"clone3": (435, 435), "openat2": (437, 437)}
 # fmt: on
 _CLONE, _SENDTO, _PRLIMIT, _IOCTL = (56, 220), (44, 206), (302, 261), (16, 29)
-_FCNTL = (72, 25)
+_FCNTL, _OPEN, _OPENAT, _SOCKETPAIR = (72, 25), (2, None), (257, 56), (53, 199)
+_SENDMSG, _FTRUNCATE = (46, 211), (77, 46)
+_WRITING = 0o1 | 0o2 | 0o100 | 0o1000 | 0o20000000
+"""O_WRONLY, O_RDWR, O_CREAT, O_TRUNC and the bit that makes O_TMPFILE."""
 _CLONE_THREAD = 0x10000
 _AUDIT_ARCH = (0xC000_003E, 0xC000_00B7)
 _X32_BIT = 0x4000_0000
@@ -92,16 +95,21 @@ def _return(value: int) -> bytes:
 
 
 _JEQ, _JGE, _JSET, _JA = 0x10, 0x30, 0x40, 0x00
+_AND_0xFF = struct.pack("<HBBI", 0x54, 0, 0, 0xFF)
 
 
-def build() -> bytes:
-    """The filter as `struct sock_filter[]` for this machine. Raises OSError on a machine without a table."""
+def build(checker: bool = False) -> bytes:
+    """The filter as `struct sock_filter[]` for this machine. Raises OSError on a machine without a table.
+
+    `checker`: for the process that runs checks instead of programs. It passes sockets to its zygote and empties the
+    files that programs print to, and has less of the rest: no threads, no opening for writing, no datagrams.
+    """
     try:
         column = ("x86_64", "aarch64").index(kernel.MACHINE)
     except ValueError:
         raise OSError(errno.ENOSYS, f"no seccomp table for {kernel.MACHINE}") from None
     args = [16 + 8 * n for n in range(6)]  # offsetof(struct seccomp_data, args[n]), low half on little-endian
-    special = {
+    special: dict[int | None, bytes] = {
         # Threads, yes; processes, no.
         _CLONE[column]: _load(args[0]) + _jump(_JSET, _CLONE_THREAD, 0, 1) + _return(ALLOW) + _return(EPERM),
         # send() on a connected pair, never to an address (both halves of the pointer must be null).
@@ -130,6 +138,8 @@ def build() -> bytes:
         + _return(ALLOW)
         + _return(EPERM),
     }
+    if checker:
+        special |= _checker_calls(column, args)
     leaves: dict[int | None, bytes] = {}
     for table, outcome in ((_ALLOWED, ALLOW), (_FATAL, KILL), (_ABSENT, ENOSYS)):
         leaves |= {numbers[column]: _return(outcome) for numbers in table.values() if numbers[column] is not None}
@@ -156,6 +166,21 @@ def build() -> bytes:
     return head + search(0, len(intervals))
 
 
+def _checker_calls(column: int, args: list[int]) -> dict[int | None, bytes]:
+    def read_only(flags: int) -> bytes:
+        return _load(flags) + _jump(_JSET, _WRITING, 0, 1) + _return(EPERM) + _return(ALLOW)
+
+    calls: dict[int | None, bytes] = {
+        _CLONE[column]: _return(EPERM),
+        _SENDMSG[column]: _return(ALLOW),
+        _FTRUNCATE[column]: _return(ALLOW),
+        _OPENAT[column]: read_only(args[2]),
+        # A connected datagram socket could still send to any other by its address.
+        _SOCKETPAIR[column]: _load(args[1]) + _AND_0xFF + _jump(_JEQ, 1, 0, 1) + _return(ALLOW) + _return(EPERM),
+    }
+    return calls | ({_OPEN[column]: read_only(args[1])} if _OPEN[column] is not None else {})
+
+
 class _Program(ctypes.Structure):
     _fields_ = [("length", ctypes.c_ushort), ("filter", ctypes.c_void_p)]
 
@@ -163,8 +188,8 @@ class _Program(ctypes.Structure):
 class Filter:
     """A built filter, ready to be installed in any number of processes. Needs no_new_privs to be set."""
 
-    def __init__(self) -> None:
-        code = build()
+    def __init__(self, checker: bool = False) -> None:
+        code = build(checker)
         self._buffer = ctypes.create_string_buffer(code, len(code))
         self._program = _Program(len(code) // 8, ctypes.addressof(self._buffer))
         self._reference = ctypes.byref(self._program)

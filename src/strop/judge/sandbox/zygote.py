@@ -4,16 +4,22 @@ Started once per judge worker and import flavour. It holds no tasks, no secrets 
 fixed messages from its worker, and answers with what the kernel measured:
 
     worker -> zygote    F + limits, with one socket attached     fork a candidate that talks on that socket
+                        P                                        who is it?
                         K                                        kill it
                         D                                        it hung up: let it die by itself, then kill it
     zygote -> worker    R + JSON                                 ready (or why not)
-                        P + pid                                  forked
+                        P + pid                                  the process that was asked for
                         W + wait status, CPU seconds, peak KiB   dead and reaped
+
+P, K and D mean the oldest candidate that is alive: the next one may be forked while it runs.
+
+What costs most here is copying pages: whatever parent or child touches after a fork is copied. So the zygote does
+beforehand, once, everything that need not be done in every child.
 """
 
 from __future__ import annotations
 
-import array
+import contextlib
 import ctypes
 import gc
 import json
@@ -24,6 +30,7 @@ import socket
 import struct
 import sys
 import time
+from collections import deque
 
 from strop.judge.sandbox import kernel, landlock, layout, namespaces, seccomp
 
@@ -31,8 +38,11 @@ LEVELS = ("userns", "root", "plain", "unsafe")
 """The isolation ladder, strongest first."""
 FORK = struct.Struct("<cdqq")
 """Tag, CPU seconds, bytes of address space, bytes of output."""
+INT = struct.Struct("<i")
 WAITED = struct.Struct("<cidq")
 """Tag, wait status, CPU seconds (user + system), peak resident KiB."""
+MOST_CHILDREN = 2
+"""The program that runs, and the process that was made ready for the next."""
 CANDIDATE_FD = 3
 WORKER_FD = 60
 """Away from the low numbers, so that a program's own socket is always descriptor 3."""
@@ -40,7 +50,15 @@ _SYS_CLONE = {"x86_64": 56, "aarch64": 220}.get(kernel.MACHINE)
 _STACK = 64 << 20
 
 _python = ctypes.PyDLL(None)
-_python.syscall.restype = ctypes.c_long
+# Looked up once here, and not by every child anew: what a child touches first is a page to be copied.
+_before_fork, _after_in_child = _python.PyOS_BeforeFork, _python.PyOS_AfterFork_Child
+_after_in_parent, _syscall = _python.PyOS_AfterFork_Parent, _python.syscall
+_syscall.restype = ctypes.c_long
+_CLONE_ARGUMENTS = (
+    ctypes.c_long(_SYS_CLONE or -1),
+    ctypes.c_ulong(kernel.CLONE_NEWPID | signal.SIGCHLD),
+    *[ctypes.c_long(0)] * 4,
+)
 
 
 def fork_in_pid_namespace() -> int:
@@ -49,12 +67,12 @@ def fork_in_pid_namespace() -> int:
     unshare() can give a process's children a new pid namespace only once, so each program needs clone() itself. The
     interpreter's own fork hooks run around it, and PyDLL keeps the interpreter lock held across the call.
     """
-    _python.PyOS_BeforeFork()
-    pid = _python.syscall(_SYS_CLONE, ctypes.c_ulong(kernel.CLONE_NEWPID | signal.SIGCHLD), 0, 0, 0, 0)
+    _before_fork()
+    pid = _syscall(*_CLONE_ARGUMENTS)
     if pid == 0:
-        _python.PyOS_AfterFork_Child()
+        _after_in_child()
     else:
-        _python.PyOS_AfterFork_Parent()
+        _after_in_parent()
         if pid < 0:
             raise OSError("clone failed")
     return pid
@@ -89,50 +107,62 @@ class Zygote:
             readable = layout.without_hidden(config["readable"], config["hidden"])
             landlock.confine(readable, ["/dev/null", "/dev/zero", "/dev/urandom", "/dev/random"])
         self.filter = seccomp.Filter()
-        kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
+        kernel.prctl(kernel.PR_SET_DUMPABLE, 0)  # and so are the children
 
     def serve(self) -> None:
         """Fork and kill at the worker's word, until it hangs up."""
-        worker, child = self.worker, 0
+        worker = self.worker
+        children: deque[int] = deque()
         while True:
             message, ancillary, _, _ = worker.recvmsg(64, 64)
             if not message:
                 os._exit(0)
-            if message[:1] == b"F":
-                fds = array.array("i")
-                fds.frombytes(ancillary[0][2])
+            what = message[:1]
+            if what == b"F":
+                if len(children) >= MOST_CHILDREN:
+                    os._exit(1)  # a worker that asks for more is no longer ours
+                limits, fd = FORK.unpack(message), INT.unpack(ancillary[0][2])[0]
                 child = self.fork()
                 if child == 0:
-                    self._become_candidate(fds[0], FORK.unpack(message))
-                os.close(fds[0])
-                worker.send(b"P" + struct.pack("<i", child))
-            elif message in (b"K", b"D"):
-                status, usage = _reap(child, gently=message == b"D")
+                    self._become_candidate(fd, *limits[1:])
+                os.close(fd)
+                children.append(child)
+            elif what == b"P":
+                worker.send(b"P" + INT.pack(children[0]))
+            elif what in (b"K", b"D"):
+                child = children.popleft()
+                status, usage = _reap(child, gently=what == b"D")
+                if self.filter is None:  # nothing else would end what it forked
+                    with contextlib.suppress(OSError):
+                        os.killpg(child, signal.SIGKILL)
                 worker.send(WAITED.pack(b"W", status, usage.ru_utime + usage.ru_stime, usage.ru_maxrss))
 
-    def _become_candidate(self, fd: int, request: tuple) -> None:
+    def _become_candidate(self, fd: int, cpu: float, memory: int, output: int) -> None:
         """In the child: take on the limits, lock the door, run the program. Never returns."""
         try:
-            _, cpu, memory, output = request
-            os.setsid()
             if fd != CANDIDATE_FD:
                 os.dup2(fd, CANDIDATE_FD)
             os.closerange(CANDIDATE_FD + 1, 64)
             set_limits(cpu, memory + self.address_space, output)
-            if self.filter is not None:
+            _die_with_parent()
+            if self.filter is None:
+                os.setsid()
+            else:
                 if self.uid is not None:
                     os.setgroups([])
                     os.setresgid(self.uid, self.uid, self.uid)
                     os.setresuid(self.uid, self.uid, self.uid)
+                    _die_with_parent()  # the new user id cleared it
+                    kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
                 kernel.drop_capabilities()
-                kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
-                kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
                 self.filter.install()
-            else:
-                kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
-            run_candidate(CANDIDATE_FD)
+            candidate.main(CANDIDATE_FD)
         finally:
             os._exit(70)
+
+
+def _die_with_parent() -> None:
+    kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _reap(child: int, gently: bool) -> tuple[int, resource.struct_rusage]:
@@ -146,13 +176,9 @@ def _reap(child: int, gently: bool) -> tuple[int, resource.struct_rusage]:
     return os.wait4(child, 0)[1:]
 
 
-def set_limits(cpu: float, memory: int, output: int) -> None:
-    """Limits of the calling process. The kernel counts CPU in whole seconds; the worker watches the fraction."""
+def set_common_limits() -> None:
+    """Limits that are the same for all programs, in the zygote: its children inherit them."""
     limit = resource.setrlimit
-    seconds = max(1, int(cpu + 1.999))
-    limit(resource.RLIMIT_CPU, (seconds, seconds + 1))
-    limit(resource.RLIMIT_AS, (memory, memory))
-    limit(resource.RLIMIT_FSIZE, (output, output))
     limit(resource.RLIMIT_CORE, (0, 0))
     limit(resource.RLIMIT_NOFILE, (64, 64))
     limit(resource.RLIMIT_MEMLOCK, (0, 0))
@@ -160,8 +186,31 @@ def set_limits(cpu: float, memory: int, output: int) -> None:
     limit(resource.RLIMIT_STACK, (_STACK if hard < 0 else min(_STACK, hard), hard))
 
 
-def run_candidate(fd: int) -> None:
-    candidate.main(fd)
+def set_limits(cpu: float, memory: int, output: int) -> None:
+    """Limits of the calling process. The kernel counts CPU in whole seconds; the worker watches the fraction."""
+    limit = resource.setrlimit
+    seconds = max(1, int(cpu + 1.999))
+    limit(resource.RLIMIT_CPU, (seconds, seconds + 1))
+    limit(resource.RLIMIT_AS, (memory, memory))
+    limit(resource.RLIMIT_FSIZE, (output, output))
+
+
+def _practise() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        candidate.practise(
+            theirs.fileno(), lambda m: ours.send(len(m).to_bytes(4, "little") + m), lambda: ours.recv(1 << 16)
+        )
+
+
+def _import_random() -> None:
+    """Without its hook, which would seed it anew in every child: all programs start from the same seed."""
+    register, os.register_at_fork = os.register_at_fork, lambda **_: None  # type: ignore[assignment]
+    try:
+        import random
+    finally:
+        os.register_at_fork = register
+    random.seed(0)
 
 
 def main() -> None:
@@ -174,6 +223,7 @@ def main() -> None:
     sys.argv = [""]
     try:
         sys.path[:] = config["path"]
+        _import_random()
         for name in config["preload"]:
             try:
                 __import__(name)
@@ -187,6 +237,8 @@ def main() -> None:
     for name in [name for name in sys.modules if name.split(".")[0] == "strop"]:
         del sys.modules[name]
     os.environ.clear()
+    _practise()
+    set_common_limits()
     gc.collect()
     gc.disable()
     gc.freeze()
