@@ -5,14 +5,11 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from strop.cli.options import DryRunOption, IsolationOption, JsonOption, ModelOption, SeedOption, TasksOption
-
-if TYPE_CHECKING:
-    from strop.data.from_run import RunPools
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -60,8 +57,8 @@ def pairs(
     tests are not the whole truth, how good the labels are.
     """
     from strop import tasks as task_sets
-    from strop.data import LAYOUTS
-    from strop.data.from_run import check_method, pools_of_run, suite_for
+    from strop.data import LAYOUTS, write_pairs
+    from strop.data.from_run import check_method, make_pairs, plan_of, pools_of_run, suite_for
     from strop.judge import Judge
     from strop.run import Run
     from strop.types import StropError
@@ -77,67 +74,21 @@ def pairs(
     with Run.read(run) as opened:
         found = pools_of_run(opened, stage)
     tests_of = suite_for(method, tests, found.tasks)
-    if dry_run:
-        _show(_plan(found, method, tests_of), as_json)
+    if dry_run or out is None:
+        _show(plan_of(found, method, tests_of), as_json)
         return
-    assert out is not None
     whole_truth = tests == "all" or (tests is None and method != "dstc")  # then labels agree with it by definition
     # Programs that are timed must not disturb each other.
     count = 1 if method == "codedpo-efficiency" else workers
     with Judge(workers=count, require=require_isolation) as judge:
-        summary = _build(
-            found, method, tests_of, judge, out, layout, evaluation, per_task, by_behaviour, seed, whole_truth
-        )
-    _show({"run": str(run)} | summary, as_json)
-
-
-def _plan(found: RunPools, method: str, tests_of: Any) -> dict[str, Any]:
-    programs = sum(len(pool.candidates) for pool in found.pools)
-    runs = 0
-    if tests_of is not None:
-        runs = sum(len({c.program for c in pool.candidates}) * len(tests_of(pool.task)) for pool in found.pools)
-    return {
-        "method": method,
-        "stage": found.stage,
-        "tasks": len(found.pools),
-        "programs": programs,
-        "programs to run": runs,
-        "dropped samples": dict(found.dropped),
-    }
-
-
-def _build(
-    found: RunPools, method: str, tests_of: Any, judge: Any, out: Path, layout: str, evaluation: Any, per_task: int,
-    by_behaviour: bool, seed: int, whole_truth: bool,
-) -> dict[str, Any]:  # fmt: skip
-    from strop.data import build, with_matrices, write_pairs
-    from strop.data.audit import contamination, length_audit
-    from strop.data.from_run import rule_of
-    from strop.evals.label_quality import label_quality
-    from strop.types import StropError
-
-    pools = found.pools if tests_of is None else with_matrices(found.pools, tests_of, judge)
-    built = build(
-        pools, rule_of(method, judge), found.protocol,
-        method=method, per_task=per_task, seed=seed, by_behaviour=by_behaviour,
-    )  # fmt: skip
-    summary = _plan(found, method, tests_of) | {
-        "pairs": len(built.pairs),
-        "tasks with a pair": built.tasks,
-        "dropped tasks": dict(built.dropped_tasks),
-        "dropped pairs": dict(built.dropped_pairs),
-    }
-    if not built.pairs:
-        reasons = ", ".join(f"{reason}: {number}" for reason, number in built.dropped_tasks.items())
-        raise StropError(f"No pair could be made of {len(pools)} tasks ({reasons}), so {out} was not written.")
-    summary["length"] = asdict(length_audit(built.pairs))
-    if evaluation:
-        summary["contamination"] = contamination(built.pairs, found.tasks, evaluation)
-    matrices = [(pool.matrix, pool.truth) for pool in pools if pool.matrix is not None]
-    if matrices and not whole_truth:
-        quality = label_quality([matrix for matrix, _ in matrices], [truth for _, truth in matrices], seed=seed)
-        summary["label quality"] = asdict(quality)
-    return summary | {"rows": write_pairs(built.pairs, out, layout), "out": str(out)}
+        pairs, summary = make_pairs(
+            found, method, tests_of, judge,
+            per_task=per_task, by_behaviour=by_behaviour, seed=seed, whole_truth=whole_truth, evaluation=evaluation,
+        )  # fmt: skip
+    if not pairs:
+        reasons = ", ".join(f"{reason}: {number}" for reason, number in summary["dropped tasks"].items())
+        raise StropError(f"No pair could be made of {len(found.pools)} tasks ({reasons}), so {out} was not written.")
+    _show({"run": str(run)} | summary | {"rows": write_pairs(pairs, out, layout), "out": str(out)}, as_json)
 
 
 @app.command()

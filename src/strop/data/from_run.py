@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from strop.data.pairs import Rule
-from strop.data.pools import Pool, pool_up
-from strop.types import Check, StropError, Task
+from strop.data.audit import contamination, length_audit
+from strop.data.pairs import Rule, build
+from strop.data.pools import Pool, pool_up, with_matrices
+from strop.evals.label_quality import label_quality
+from strop.types import Check, Preference, StropError, Task
 
 if TYPE_CHECKING:
     from strop.judge import Judge
@@ -148,3 +150,53 @@ def check_method(method: str) -> None:
     """Raise StropError for a construction that is not known."""
     if method not in METHODS:
         raise StropError(f"No construction {method!r}; choose one of {', '.join(METHODS)}.")
+
+
+# ---- doing it ------------------------------------------------------------------------------------
+
+SuiteOf: TypeAlias = Callable[[Task], Sequence[Check]]
+
+
+def plan_of(found: RunPools, method: str, tests_of: SuiteOf | None) -> dict[str, Any]:
+    """What making the pairs will take, as plain data; nothing is run."""
+    distinct = {pool.task.id: len({row.program for row in pool.candidates}) for pool in found.pools}
+    runs = 0 if tests_of is None else sum(distinct[pool.task.id] * len(tests_of(pool.task)) for pool in found.pools)
+    return {
+        "method": method,
+        "stage": found.stage,
+        "tasks": len(found.pools),
+        "programs": sum(len(pool.candidates) for pool in found.pools),
+        "programs to run": runs,
+        "dropped samples": dict(found.dropped),
+    }
+
+
+def make_pairs(
+    found: RunPools, method: str, tests_of: SuiteOf | None, judge: Judge, *, per_task: int = 2,
+    by_behaviour: bool = False, seed: int = 0, whole_truth: bool = True, evaluation: Sequence[Task] = (),
+) -> tuple[tuple[Preference, ...], dict[str, Any]]:  # fmt: skip
+    """The pairs of a run by one construction, and as plain data all there is to say about them.
+
+    `whole_truth`: the tests are those of the verdicts, so label quality against them would be true by definition and
+    is left out. `evaluation`: tasks to look for among the pairs. For `codedpo-efficiency` the judge should have one
+    worker.
+    """
+    pools = found.pools if tests_of is None else with_matrices(found.pools, tests_of, judge)
+    rule = rule_of(method, judge)
+    built = build(
+        pools, rule, found.protocol, method=method, per_task=per_task, seed=seed, by_behaviour=by_behaviour
+    )  # fmt: skip
+    summary = plan_of(found, method, tests_of) | {
+        "pairs": len(built.pairs),
+        "tasks with a pair": built.tasks,
+        "dropped tasks": dict(built.dropped_tasks),
+        "dropped pairs": dict(built.dropped_pairs),
+        "length": asdict(length_audit(built.pairs)),
+    }
+    if evaluation:
+        summary["contamination"] = contamination(built.pairs, found.tasks, evaluation)
+    judged = [(pool.matrix, pool.truth) for pool in pools if pool.matrix is not None]
+    if judged and not whole_truth:
+        matrices, truths = zip(*judged)
+        summary["label quality"] = asdict(label_quality(matrices, truths, seed=seed))
+    return built.pairs, summary
