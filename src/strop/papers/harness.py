@@ -298,7 +298,7 @@ def _sessions(earlier: Results | None, run: Run) -> list[Session]:
     manifest = run.manifest
     run.save_result("session", uuid4().hex[:12])
     mine = Session(
-        id=run.result("session"),
+        id=str(run.result("session")),
         started=manifest["created"],
         command=manifest["command"],
         items=len(charges),
