@@ -67,7 +67,7 @@ def summary(folders: list[Path], rounds: int) -> dict:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--recipe", default="rft")
+    parser.add_argument("--recipe", default="star")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--out", type=Path, help="results file (default: results/improve-RECIPE.json)")
     parser.add_argument("options", nargs="*", help="after --: further options of strop improve")
