@@ -16,7 +16,7 @@ import time
 
 import psutil
 import pytest
-from judge_helpers import QUICK, REPO, family, settle, task
+from judge_helpers import QUICK, REPO, family, running_programs, settle, task
 
 from strop import judge as module
 from strop.judge import Judge
@@ -311,3 +311,29 @@ def test_starting_costs_nothing_more_in_a_big_process():
     small, large = min(seconds(1 << 20) for _ in range(2)), min(seconds(1 << 30) for _ in range(2))
     assert large < small * 2 + 0.5, (small, large)  # forking a gigabyte would add 50 ms to each of 60 programs
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > 0
+
+
+def test_a_language_that_is_not_judged_is_refused(judge):
+    rust = Task(id="rusty", prompt="", language="rust", checks=SQUARE.checks)
+    with pytest.raises(StropError, match=r"'rusty', field `language`: 'rust' is not one of python"):
+        judge.run(rust, [GOOD])
+
+    async def main():
+        await judge.arun(rust, [GOOD])
+
+    with pytest.raises(StropError, match="rusty"):
+        asyncio.run(main())
+    with pytest.raises(StropError, match="a program is text, not bytes"):
+        judge.run(SQUARE, [GOOD.encode()])
+    assert judge.run(SQUARE, [GOOD])[0].passed
+
+
+def test_the_next_process_is_ready_and_none_is_left_over(judge):
+    """Processes are forked ahead only for programs that are here; hangs and deaths in between change nothing."""
+    programs = [GOOD, BAD, "import os\nos._exit(0)", GOOD, "raise ValueError", BAD] * 6
+    tight = Task(id="tight", prompt="", checks=SQUARE.checks, limits=Limits(memory_mb=300))
+    jobs = ((i, tight if i % 3 else SQUARE, program) for i, program in enumerate(programs))  # limits differ
+    verdicts = dict(judge.stream(jobs))
+    expected = ["passed", "failed", "runtime_error", "passed", "runtime_error", "failed"] * 6
+    assert [verdicts[i].status for i in range(36)] == expected
+    assert not settle(running_programs)

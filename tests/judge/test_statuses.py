@@ -44,6 +44,10 @@ def one(judge, task, program, **options):
         ("import ctypes\nctypes.string_at(0)", "runtime_error", "SIGSEGV"),
         ("\ud800", "syntax_error", ""),
         ("#" * (3 << 20), "forbidden", "longer than"),
+        ("\x7fELF\x02\x01\x01\x00" + "".join(map(chr, range(256))), "syntax_error", ""),
+        ("x = " + "[" * 100_000 + "]" * 100_000, "syntax_error", ""),
+        ("x = " + "-" * 100_000 + "1", "syntax_error", ""),
+        ("if 1:\n" + "".join(" " * i + "if 1:\n" for i in range(1, 200)) + " " * 200 + "x = 1", "syntax_error", ""),
     ],
 )
 def test_status(judge, program, status, word):
@@ -52,6 +56,13 @@ def test_status(judge, program, status, word):
     assert word in verdict.detail
     assert verdict.fraction == (1.0 if status == "passed" else 0.0)
     assert verdict.isolation == "userns"
+
+
+def test_a_program_of_100_megabytes_is_refused_unread(judge):
+    verdict = one(judge, SQUARE, "#" * (100 << 20))
+    assert verdict.status == "forbidden"
+    assert "longer than" in verdict.detail
+    assert one(judge, SQUARE, "def f(x): return x * x").passed
 
 
 def test_details_of_a_verdict(judge):

@@ -13,10 +13,8 @@ from strop.judge.outcome import Outcome, load_failure, place_of, result, status_
 from strop.judge.sandbox.checker import LARGEST_FILE
 from strop.judge.script import BrokenCheck, Script, Sides, compile_script, find_evidence, run_script
 from strop.judge.session import Bounds, Ended, Session, Usage, Zygote
+from strop.judge.staff import MAX_PROGRAM
 from strop.types import CallCheck, Check, CheckResult, ScriptCheck, StdioCheck, Task, TextCheck
-
-MAX_PROGRAM = 2 << 20
-"""Bytes of program text; longer ones are refused unread."""
 
 Which = Literal["all", "visible", "hidden"]
 

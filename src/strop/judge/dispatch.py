@@ -18,7 +18,7 @@ from dataclasses import asdict
 from typing import Any
 
 from strop.judge.sandbox.layout import package_paths
-from strop.judge.staff import Job, Worker, cpu_of, delay_of, refusal, stalled, start_worker, verdict_of
+from strop.judge.staff import MAX_PROGRAM, Job, Worker, cpu_of, delay_of, refusal, stalled, start_worker, verdict_of
 from strop.types import Limits, StdioCheck, StropError, Verdict, content_hash
 
 DEPTH = 3
@@ -300,7 +300,7 @@ class Dispatcher(threading.Thread):
                 del worker.tasks[old]
                 batch.append(("drop", old))
         number = next(self.numbers)
-        batch.append(("job", number, key, job.program, job.call.checks, job.grace))
+        batch.append(("job", number, key, job.program[: MAX_PROGRAM + 1], job.call.checks, job.grace))
         try:
             data = pickle.dumps(batch, 5)
         except Exception as error:

@@ -19,6 +19,8 @@ from strop.types import CheckResult, Status, StropError, Task, Verdict
 
 _SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 _START = f"import sys; sys.path.insert(0, {_SOURCE!r}); from strop.judge.worker import main; main()"
+MAX_PROGRAM = 2 << 20
+"""Characters of program text; longer ones are refused unread."""
 _STATUSES = frozenset(get_args(Status))
 _slots = itertools.count(os.getpid() * 7)
 
@@ -100,7 +102,7 @@ def start_worker(common: dict[str, Any]) -> Worker:
 
 
 def verdict_of(message: dict[str, Any], level: str) -> Verdict:
-    """The verdict in a worker's message. Raises ValueError, TypeError or KeyError when it holds none."""
+    """The verdict in a worker's message. Raises ValueError, TypeError or LookupError when it holds none."""
     statuses = {message["status"], *(check[2] for check in message["checks"])}
     if not statuses <= _STATUSES:
         raise ValueError(f"unknown status among {statuses}")
