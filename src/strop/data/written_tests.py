@@ -156,7 +156,8 @@ def _as_call(line: str, entry_point: str | None) -> CallCheck | str:
     if check.function != entry_point:
         return "does not call the entry point"
     try:
-        write_literal(list(check.args)), write_literal(dict(check.kwargs)), write_literal(check.expected)
+        for value in (list(check.args), dict(check.kwargs), check.expected):
+            write_literal(value)  # raises for what has no text
     except (ValueError, RecursionError):
         return "not a call with literal arguments and value"
     return check
