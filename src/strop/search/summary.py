@@ -219,8 +219,9 @@ def _sentence(row: Mapping[str, Any], base: str, difference: Mapping[str, Any], 
         return f"{over}: {row['verdict']}, {figures}."
     if row["verdict"] == "borderline":
         return f"{over}: borderline, {figures}; the interval and the test disagree, so nothing is concluded."
-    seen = "" if difference["detectable"] is None else (
-        f" A true difference of {100 * difference['detectable']:.1f} points or more would be found in 4 of 5 such "
-        "comparisons."
-    )  # fmt: skip
-    return f"{over}: not distinguishable, {figures}.{seen}"
+    seen = difference["detectable"]
+    if seen is None or seen > 1:
+        told = "With so few tasks no difference, however large, would be found reliably."
+    else:
+        told = f"A true difference of {100 * seen:.1f} points or more would be found in 4 of 5 such comparisons."
+    return f"{over}: not distinguishable, {figures}. {told}"

@@ -16,6 +16,25 @@
     };
     svg.setAttribute("preserveAspectRatio", "xMinYMin meet");
     box.classList.add("live");
+    // A large tree opens at its own size around the answer; a small one as a whole.
+    let begun = false;
+    const begin = () => {
+      const area = box.getBoundingClientRect();
+      if (begun || !area.width) return;
+      begun = true;
+      if (size.width <= area.width && size.height <= area.height) {
+        box.style.height = `${Math.max(120, size.height + 8)}px`;
+        Object.assign(view, { x: 0, y: 0, width: area.width, height: Math.max(112, size.height) });
+      } else {
+        const answer = svg.querySelector(".chosen");
+        const [x, y] = answer ? [answer.cx.baseVal.value, answer.cy.baseVal.value] : [0, 0];
+        Object.assign(view, { x: Math.max(0, x - area.width / 2), y: Math.max(0, y - area.height / 2), width: area.width, height: area.height });
+      }
+      show();
+    };
+    begin();
+    const details = box.closest("details");
+    if (details) details.addEventListener("toggle", begin);
     box.addEventListener("wheel", (event) => {
       event.preventDefault();
       const area = box.getBoundingClientRect();
