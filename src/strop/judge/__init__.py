@@ -5,8 +5,9 @@
     with judge.Judge(workers=2) as bench:                # or your own
         for key, verdict in bench.stream(jobs): ...
 
-Threat model: a program is hostile; task text, checks and set-up are trusted, and so is the machine. Kernel bugs and
-side channels are out of scope: for models that hunt those, run Strop inside a virtual machine.
+Threat model: a program is hostile. Checks and set-up may be: they cannot harm the machine, only falsify verdicts of
+their own judge. Kernel bugs and side channels are out of scope: for models that hunt those, run Strop inside a virtual
+machine.
 
 `doctor()` tells which levels of the isolation ladder hold on this machine.
 """
