@@ -67,8 +67,9 @@ def calls(task: Task) -> list[CallCheck]:
             if not isinstance(node, ast.Assert) or not isinstance(node.test, ast.Compare):
                 continue
             left, right = node.test.left, node.test.comparators[-1]
-            one = isinstance(left, ast.Call) and not left.keywords and len(node.test.ops) == 1
-            if not one or not isinstance(node.test.ops[0], ast.Eq) or ast.unparse(left.func) != "candidate":
+            if not isinstance(left, ast.Call) or left.keywords or ast.unparse(left.func) != "candidate":
+                continue
+            if len(node.test.ops) != 1 or not isinstance(node.test.ops[0], ast.Eq):
                 continue
             try:
                 arguments = tuple(ast.literal_eval(argument) for argument in left.args)
