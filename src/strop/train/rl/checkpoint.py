@@ -72,5 +72,5 @@ def _numpy_state() -> tuple[Any, ...]:
     """numpy's legacy generator as plain data, which a safe load accepts."""
     import numpy as np
 
-    name, keys, *rest = np.random.get_state(legacy=True)
-    return (name, keys.tolist(), *rest)
+    state: Any = np.random.get_state(legacy=True)
+    return (state[0], state[1].tolist(), *state[2:])
