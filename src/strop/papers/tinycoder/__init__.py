@@ -1,4 +1,4 @@
-"""TinyCoder: a small model of real Python on which training claims can be tested in minutes, over several seeds.
+"""TinyCoder: a small model of real Python on which training claims can be tested over several seeds.
 
     bed = tinycoder.make("runs/tinycoder", seed=0)              # pretrains once
     strop improve --model hf/runs/tinycoder/model --tasks runs/tinycoder/tasks.jsonl --as completion
@@ -6,8 +6,8 @@
 It is a testbed, not a language model: its vocabulary is some sixty fragments of Python, its problems are compositions
 of two or three list operations. But it is an ordinary transformers model with an ordinary tokenizer, its programs are
 compiled and judged like any others, and what it learns from holds every kind of mistake (syntax, runtime, wrong), so
-that each learner of Strop runs on it unchanged, key-value cache included. A result on it shows that a mechanism works, never how
-much it would gain on a language model; papers that use it must say so.
+that each learner of Strop runs on it unchanged, key-value cache included. A result on it shows that a mechanism works,
+never how much it would gain on a language model; papers that use it must say so.
 
 - `problems`: the operations, the tasks in three splits, and demonstrations with the bugs that a corpus has.
 - `fragments`: vocabulary and tokenizer.
