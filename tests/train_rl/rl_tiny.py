@@ -48,7 +48,7 @@ def make_model(folder: Path, *, layers: int = 2) -> Path:
     torch.manual_seed(5)
     config = LlamaConfig(
         vocab_size=300, hidden_size=64, intermediate_size=96, num_hidden_layers=layers, num_attention_heads=2,
-        num_key_value_heads=1, max_position_embeddings=256, eos_token_id=0, bos_token_id=None, pad_token_id=0,
+        num_key_value_heads=1, max_position_embeddings=1024, eos_token_id=0, bos_token_id=None, pad_token_id=0,
         initializer_range=0.2,
     )  # fmt: skip
     LlamaForCausalLM(config).save_pretrained(folder)

@@ -18,7 +18,7 @@ SETTINGS = {
     "learning_rate": 0.01, "lora_rank": 4, "warmup": 0, "held_out_samples": 0,
 }  # fmt: skip
 MOMENTS = {
-    "sampling": (3, 10), "judging": (2, 9), "rewards": (2, 5), "update": (1, 6), "metrics": (0, 1),
+    "sampling": (3, 10), "judging": (2, 9), "rewards": (2, 5), "update": (1, 3), "metrics": (0, 1),
     "checkpoint": (0, 1), "swap": (1, 2),
 }  # fmt: skip
 """The occasion at which a run dies, for the first run and for the one that resumes it."""
