@@ -65,7 +65,7 @@ def test_no_method_reaches_hidden_checks(judge, method):
 
 
 BUDGETS = {
-    "programs=0": "programs", "programs=1": "programs", "programs=5": "programs", "model_calls=3": "model_calls",
+    "programs=0": "programs", "programs=5": "programs", "model_calls=3": "model_calls",
     "sampled_tokens=57": "sampled_tokens", "programs=4,model_calls=5,sampled_tokens=90": "model_calls",
 }  # fmt: skip
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import sys
+from functools import lru_cache
 from importlib.resources import files
 
 import pytest
@@ -20,6 +21,7 @@ from strop.types import CallCheck, ScriptCheck, StdioCheck, Task
 HARNESS = files("strop.search").joinpath("trace_harness.py").read_text()
 
 
+@lru_cache
 def humaneval(count: int) -> list[Task]:
     return load("humaneval", limit=count)
 
@@ -40,7 +42,7 @@ def simple_statements(code: str) -> list[ast.stmt]:
 
 @pytest.mark.parametrize("level", ["block", "line"])
 def test_every_statement_lies_in_exactly_one_block(level):
-    for one in humaneval(60):
+    for one in humaneval(40):
         blocks = blocks_of(one.reference, level)
         for node in simple_statements(one.reference):
             around = [b for b in blocks if b.first <= node.lineno and node.end_lineno <= b.last]
@@ -158,7 +160,7 @@ def test_methods_of_instances_are_traced(judge):
 
 
 def test_gold_programs_give_their_own_results(judge):
-    for one in humaneval(25):
+    for one in humaneval(40)[:20]:
         check = next((c for c in one.visible_checks if isinstance(c, CallCheck)), None)
         if check is None:
             continue

@@ -69,7 +69,11 @@ def tree(nodes: Sequence[Mapping[str, Any]], answer: int | None, key: str, title
         if node["fate"] == "aborted":
             cross = f'<path class="cross" d="M{x - 4:g},{y - 4:g} l8,8 m0,-8 l-8,8"/>'
         value = node["value"] if node["value"] is not None else node["fraction"]
-        number = "" if value is None else f'<text class="tick" x="{x + RADIUS + 6:g}" y="{y + 4:g}">{value:.2g}</text>'
+        number = (
+            ""
+            if value is None
+            else f'<text class="tick" x="{x + RADIUS + 2:g}" y="{y - RADIUS + 1:g}">{value:.2g}</text>'
+        )
         body.append(
             f'<a href="#{key}-{place}" aria-label="{said}"><title>{said}</title>{ring}'
             f'<circle class="{css}" cx="{x:g}" cy="{y:g}" r="{RADIUS}"/>{cross}{number}</a>'
