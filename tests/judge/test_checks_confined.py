@@ -87,7 +87,7 @@ SPOILED = {
     "talks to the supervisor": "import os\nfor fd in range(3, 64):\n    try: os.write(fd, b'\\x05\\0\\0\\0{\"a\"}' * 99)\n    except OSError: pass\nassert False",
     "announces four gigabytes": "import os\nfor fd in range(3, 64):\n    try: os.write(fd, b'\\xff\\xff\\xff\\xff')\n    except OSError: pass\nassert False",
     "refuses every level": "import os, struct, json\nm = json.dumps({'refused': {}}).encode()\nfor fd in range(3, 64):\n    try: os.write(fd, struct.pack('<I', len(m)) + m)\n    except OSError: pass\nassert False",
-    "asks for a thousand processes": "import gc\nfor z in [o for o in gc.get_objects() if type(o).__name__ == 'Zygote']:\n    for _ in range(1000): z._fork(__import__('strop.judge.session').judge.session.Bounds(9, 9, 1 << 40, 1 << 40))\nassert False",
+    "asks for a thousand processes": "import gc\nfor z in [o for o in gc.get_objects() if type(o).__name__ == 'Zygote']:\n    for _ in range(1000): z._fork(__import__('strop.judge.bounds').judge.bounds.Bounds(9, 9, 1 << 40, 1 << 40))\nassert False",
 }  # fmt: skip
 
 

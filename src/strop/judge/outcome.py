@@ -6,8 +6,8 @@ import traceback
 from dataclasses import dataclass, field
 from typing import Any
 
+from strop.judge.bounds import Usage
 from strop.judge.script import Script
-from strop.judge.session import Usage
 from strop.types import Check, CheckResult
 
 

@@ -17,10 +17,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from strop.judge import codec
+from strop.judge.bounds import Bounds, Usage
 from strop.judge.sandbox import layout
 from strop.judge.sandbox.zygote import FORK, INT, WAITED
 
@@ -48,27 +48,6 @@ class Ended(Exception):
         self.kind = kind
         self.text = text
         self.reply = reply
-
-
-@dataclass(slots=True)
-class Usage:
-    """What one process used, measured by the kernel."""
-
-    exit_code: int | None = None
-    signal: int | None = None
-    cpu_seconds: float = 0.0
-    wall_seconds: float = 0.0
-    memory_mb: float = 0.0
-
-
-@dataclass(slots=True, frozen=True)
-class Bounds:
-    """Limits of one process, all resolved. Memory and output in bytes."""
-
-    cpu_seconds: float
-    wall_seconds: float
-    memory: int
-    output: int
 
 
 class Zygote:

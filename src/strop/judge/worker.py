@@ -23,11 +23,12 @@ from collections import deque
 from typing import Any
 
 from strop.judge import testing
+from strop.judge.bounds import Bounds
 from strop.judge.checks import Bench, JudgeLimit, Prepared
 from strop.judge.sandbox import checker, kernel
 from strop.judge.sandbox.selftest import problems
 from strop.judge.sandbox.zygote import LEVELS
-from strop.judge.session import Bounds, Zygote, ZygoteGone
+from strop.judge.session import Zygote, ZygoteGone
 
 LENGTH = struct.Struct("<I")
 MEMORY = 3 << 29

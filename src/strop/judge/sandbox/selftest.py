@@ -78,7 +78,8 @@ def problems(zygote: Any) -> list[str]:
     import site
     import sysconfig
 
-    from strop.judge.session import Bounds, Ended, Session
+    from strop.judge.bounds import Bounds
+    from strop.judge.session import Ended, Session
 
     paths = [sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"), *site.getsitepackages()]
     paths += ["/", "/tmp", "/var/tmp", "/dev/shm", "/root", "/home", "."]
