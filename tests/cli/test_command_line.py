@@ -101,3 +101,15 @@ def test_a_folder_of_other_settings_is_refused(tmp_path):
     done = strop("report", str(run))
     assert done.returncode == 2
     assert "manifest.json" in done.stderr
+
+
+def test_ctrl_c_says_what_is_kept_and_exits_with_130():
+    code = (
+        "import strop.cli.main as m, strop.cli.report as r, sys\n"
+        "def report(): raise KeyboardInterrupt\n"
+        "r.report = report; sys.argv = ['strop', 'report']; m.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 130, done.stderr
+    assert "is kept" in done.stderr
+    assert "Traceback" not in done.stderr

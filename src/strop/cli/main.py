@@ -76,9 +76,11 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)
-    except KeyboardInterrupt:
-        typer.secho("Stopped. What was finished is kept; run the same command again to go on.", err=True)
-        sys.exit(130)
+    except (KeyboardInterrupt, SystemExit) as end:
+        code = 130 if isinstance(end, KeyboardInterrupt) else end.code  # Typer turns Ctrl-C into exit code 130
+        if code == 130:
+            typer.secho("Stopped. What was finished is kept; run the same command again to go on.", err=True)
+        sys.exit(code)
 
 
 if __name__ == "__main__":
