@@ -19,6 +19,7 @@ GROUPS = {
     "tasks": ("list", "show", "validate", "convert"),
     "lint": ("tasks",),
     "audit": ("grader",),
+    "train": ("rl",),
     "papers": ("list", "show", "search", "run", "merge", "check"),
 }
 
