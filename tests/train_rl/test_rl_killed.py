@@ -50,7 +50,7 @@ def ends(folder: Path) -> dict:
 
 
 @pytest.mark.timeout(1600)
-@pytest.mark.parametrize("save_every", [1, 2])
+@pytest.mark.parametrize("save_every", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_killed_in_every_phase_it_ends_with_the_same_bits(tiny, tmp_path, save_every):
     common = SETTINGS | {"model": f"hf/{tiny}", "save_every": save_every}
     plans = [common | {"out": str(tmp_path / "whole")}]
