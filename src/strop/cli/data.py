@@ -9,12 +9,19 @@ from typing import Annotated, Any
 
 import typer
 
-from strop.cli.options import DryRunOption, IsolationOption, JsonOption, ModelOption, SeedOption, TasksOption
+from strop.cli.options import (
+    DryRunOption,
+    IsolationOption,
+    JsonOption,
+    ModelOption,
+    SeedOption,
+    TasksOption,
+    WorkersOption,
+)
 
 app = typer.Typer(no_args_is_help=True)
 
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace the output file when it exists.")]
-WorkersOption = Annotated[int | None, typer.Option("--workers", min=1, help="Judge workers; default: cores.")]
 
 
 @app.callback()

@@ -22,6 +22,7 @@ from strop.cli.options import (
     QuietOption,
     SeedOption,
     TasksOption,
+    WorkersOption,
     command_line,
     run_folder,
     show_outcome,
@@ -45,7 +46,7 @@ def eval(
     budget: Annotated[
         str | None, typer.Option("--budget", help="Stop when spent, e.g. sampled_tokens=50k,seconds=10m.")
     ] = None,
-    workers: Annotated[int | None, typer.Option("--workers", min=1, help="Judge workers; default: cores.")] = None,
+    workers: WorkersOption = None,
     require_isolation: IsolationOption = None,
     out: OutOption = None,
     fresh: FreshOption = False,

@@ -19,10 +19,12 @@ from strop.cli.options import (
     IsolationOption,
     JsonOption,
     ModelOption,
+    NearDuplicatesOption,
     OutOption,
     QuietOption,
     SeedOption,
     TasksOption,
+    WorkersOption,
     command_line,
     run_folder,
     show_outcome,
@@ -61,11 +63,9 @@ def improve(
     guard_tasks: Annotated[
         int, typer.Option("--guard-tasks", min=0, help="HumanEval tasks watched; 0: no guards.")
     ] = 8,
-    allow_near_duplicates: Annotated[
-        bool, typer.Option("--allow-near-duplicates", help="Go on although held-out prompts resemble practice ones.")
-    ] = False,
+    allow_near_duplicates: NearDuplicatesOption = False,
     seed: SeedOption = 0,
-    workers: Annotated[int | None, typer.Option("--workers", min=1, help="Judge workers; default: cores.")] = None,
+    workers: WorkersOption = None,
     require_isolation: IsolationOption = None,
     out: OutOption = None,
     fresh: FreshOption = False,

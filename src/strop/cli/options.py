@@ -28,6 +28,10 @@ FreshOption = Annotated[bool, typer.Option("--fresh", help="Set an earlier run i
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Print the plan and its cost, then stop.")]
+WorkersOption = Annotated[int | None, typer.Option("--workers", min=1, help="Judge workers; default: cores.")]
+NearDuplicatesOption = Annotated[
+    bool, typer.Option("--allow-near-duplicates", help="Go on although held-out prompts resemble practice ones.")
+]
 IsolationOption = Annotated[
     str | None,
     typer.Option("--require-isolation", metavar="LEVEL", help="Refuse to run programs below this isolation level."),

@@ -24,6 +24,7 @@ from strop.cli.options import (
     OutOption,
     QuietOption,
     TasksOption,
+    WorkersOption,
     command_line,
     run_folder,
 )
@@ -50,7 +51,7 @@ def search(
     temperature: Annotated[float, typer.Option("--temperature", "-T", min=0.0, help="Of programs.")] = 0.8,
     top_p: Annotated[float, typer.Option("--top-p", min=0.0, max=1.0)] = 0.95,
     max_tokens: Annotated[int, typer.Option("--max-tokens", min=1, help="Most tokens a reply.")] = 512,
-    workers: Annotated[int | None, typer.Option("--workers", min=1, help="Judge workers; default: cores.")] = None,
+    workers: WorkersOption = None,
     draws: Annotated[
         Path | None, typer.Option("--draws", help="Share drawn replies with other runs in this file.")
     ] = None,

@@ -15,8 +15,10 @@ from strop.cli.options import (
     FreshOption,
     IsolationOption,
     JsonOption,
+    NearDuplicatesOption,
     OutOption,
     QuietOption,
+    WorkersOption,
     command_line,
     run_folder,
     show_outcome,
@@ -57,10 +59,8 @@ def rl(
     track: Annotated[
         str | None, typer.Option("--track", metavar="NAME", help=f"Also send: {', '.join(TRACKERS)}")
     ] = None,
-    workers: Annotated[int | None, typer.Option("--workers", min=1, help="Judge workers; default: cores.")] = None,
-    allow_near_duplicates: Annotated[
-        bool, typer.Option("--allow-near-duplicates", help="Go on although held-out prompts resemble practice ones.")
-    ] = False,
+    workers: WorkersOption = None,
+    allow_near_duplicates: NearDuplicatesOption = False,
     require_isolation: IsolationOption = None,
     out: OutOption = None,
     fresh: FreshOption = False,

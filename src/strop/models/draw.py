@@ -84,7 +84,7 @@ def draw(logits: torch.Tensor, params: SamplingParams, streams: list[UniformStre
 def _draw_scaled(logits: Any, log_total: Any, params: SamplingParams, uniforms: np.ndarray) -> np.ndarray:
     """Token ids [B] drawn at a temperature above 0.
 
-    A full sort of a 50,000-word vocabulary costs 5 ms a row, so rows are tried with their 64 most likely tokens first;
+    A full sort of a 50,000-word vocabulary is slow, so rows are tried with their 64 most likely tokens first;
     only rows whose kept set may reach further are done again with more. The result does not depend on that.
     """
     import torch

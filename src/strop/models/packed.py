@@ -1,9 +1,8 @@
 """Linear layers with weights reordered once for oneDNN, while a model samples on a CPU.
 
-Two reasons. Speed: with 8 to 64 rows torch's own `linear` spends much of its time rearranging the weights each call;
-on two AVX2 cores the packed product was 1.1 to 3 times as fast. Exactness: the packed product gives each row the same
-bits whatever the number of rows and whichever its place, so a sample does not depend on what else is in the batch
-(tested; torch's `linear` differs below 5 rows).
+Two reasons. Speed: with 8 to 64 rows torch's own `linear` spends much of its time rearranging the weights each call.
+Exactness: the packed product gives each row the same bits whatever the number of rows and whichever its place, so a
+sample does not depend on what else is in the batch (tested; torch's `linear` differs below 5 rows).
 """
 
 from __future__ import annotations

@@ -7,7 +7,6 @@ so that a later run with more seeds or units adds to it. Outcomes of another cod
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Mapping
 from itertools import product
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from strop.papers.experiment import Condition, Experiment, Outcome, Table, overall
+from strop.run import write_whole
 from strop.types import StropError
 
 FORMAT = "strop-paper/1"
@@ -261,14 +261,9 @@ def write(path: Path, results: Results) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file whole or not at all. Raises StropError when the disk fails."""
-    part = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        part.replace(path)
+        write_whole(path, text)
     except OSError as error:
         raise StropError(f"{path} cannot be written: {error.strerror or error}.") from error
 

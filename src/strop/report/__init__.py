@@ -16,10 +16,9 @@ def write(run_path: str | Path) -> Path:
     Raises StropError when the folder is no run, holds nothing to report, or cannot be written.
     """
     import json
-    import os
 
     from strop.report.html import render
-    from strop.run import Run
+    from strop.run import Run, write_whole
     from strop.types import StropError
 
     folder = Path(run_path)
@@ -31,16 +30,8 @@ def write(run_path: str | Path) -> Path:
         data = collect(run)
     page = folder / "report.html"
     try:
-        for path, text in (
-            (folder / "report.json", json.dumps(data, indent=1, allow_nan=False) + "\n"),
-            (page, render(data)),
-        ):
-            partial = path.with_name(path.name + ".part")
-            with partial.open("w", encoding="utf-8") as stream:
-                stream.write(text)
-                stream.flush()
-                os.fsync(stream.fileno())
-            partial.replace(path)
+        write_whole(folder / "report.json", json.dumps(data, indent=1, allow_nan=False) + "\n")
+        write_whole(page, render(data))
     except OSError as error:
         raise StropError(f"Cannot write the report into {folder}: {error.strerror or error}.") from error
     return page

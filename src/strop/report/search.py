@@ -7,13 +7,12 @@ the same policy forbids anything but its own style sheet and script.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from strop.report.data import STATUS_ORDER, STATUS_WORDS
-from strop.report.terminal import _add, _rate, _table
+from strop.report.terminal import add_row, headed_table, rate_cells
 from strop.report.text import excerpt, percent
 
 if TYPE_CHECKING:
@@ -30,20 +29,20 @@ def search_table(data: Mapping[str, Any]) -> Table:
     """One row a method: what it solved, against the baseline, and what that cost."""
     several = len(data["methods"]) > 1
     names = ["method", "pass@1", "95 % interval", *(["against first", "p (Holm)"] if several else [])]
-    table = _table(*names, "found", "programs", "calls", "tokens", "tokens/solved", "s/solved")
+    table = headed_table(*names, "found", "programs", "calls", "tokens", "tokens/solved", "s/solved")
     for row in data["methods"]:
         if row["pass_at_1"] is None:
-            _add(table, row["method"], *["–"] * (len(names) + 5))
+            add_row(table, row["method"], *["–"] * (len(names) + 5))
             continue
         each, solved = row["per_search"], row["per_solved"]
         change = []
         if several:
             difference = row.get("difference")
             change = [f"{100 * difference['value']:+.1f}", f"{difference['p_holm']:.3f}"] if difference else ["–", "–"]
-        _add(
+        add_row(
             table,
             row["method"],
-            *_rate(row["pass_at_1"]),
+            *rate_cells(row["pass_at_1"]),
             *change,
             percent(row["found"]),
             f"{each['programs']:.1f}",
@@ -60,6 +59,7 @@ def search_table(data: Mapping[str, Any]) -> Table:
 
 def write_page(folder: Path, data: Mapping[str, Any], traces: Iterable[dict[str, Any]], command: str) -> Path:
     """Write `search.json` and `search.html` into the run folder; returns the page's path."""
+    from strop.run import write_whole
     from strop.types import StropError
 
     page = folder / "search.html"
@@ -69,9 +69,7 @@ def write_page(folder: Path, data: Mapping[str, Any], traces: Iterable[dict[str,
     }
     try:
         for path, text in texts.items():
-            partial = path.with_name(path.name + ".part")
-            partial.write_text(text, encoding="utf-8")
-            os.replace(partial, path)
+            write_whole(path, text)
     except OSError as error:
         raise StropError(f"Cannot write {page}: {error.strerror or error}.") from error
     return page

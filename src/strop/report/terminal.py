@@ -21,23 +21,23 @@ if TYPE_CHECKING:
 def print_eval(data: Mapping[str, Any], console: Console | None = None) -> None:
     """pass@k with intervals, by tag, how samples ended, and what was spent."""
     console = console or _console()
-    table = _table("", "", "rate", "95 % interval", "tasks", "samples")
+    table = headed_table("", "", "rate", "95 % interval", "tasks", "samples")
     for split in data["splits"]:
         for number, row in enumerate(split["rows"]):
             name, *size = (split["label"], str(split["tasks"]), split["samples_per_task"]) if number == 0 else [""] * 3
-            _add(table, name, row["label"], *_rate(row["estimate"]), *size)
+            add_row(table, name, row["label"], *rate_cells(row["estimate"]), *size)
     console.print(_text(data["title"], "bold"))
     console.print(table)
     if data["protocols"]:
-        protocols = _table("by protocol", "pass@1", "95 % interval", f"against {data['detailed_protocol']}")
+        protocols = headed_table("by protocol", "pass@1", "95 % interval", f"against {data['detailed_protocol']}")
         for row in data["protocols"]:
             change = f"{points(row['difference']['value'])} points" if row["difference"] else "–"
-            _add(protocols, row["protocol"], *_rate(row["estimate"]), change)
+            add_row(protocols, row["protocol"], *rate_cells(row["estimate"]), change)
         console.print(protocols)
     if data["tags"]:
-        tags = _table("by tag", "pass@1", "95 % interval", "tasks")
+        tags = headed_table("by tag", "pass@1", "95 % interval", "tasks")
         for row in data["tags"]:
-            _add(tags, row["tag"], *_rate(row["after"]), str(row["tasks"]))
+            add_row(tags, row["tag"], *rate_cells(row["after"]), str(row["tasks"]))
         console.print(tags)
     _print_statuses(data, console)
     _print_tail(data, console)
@@ -50,7 +50,7 @@ def print_improve(data: Mapping[str, Any], console: Console | None = None) -> No
 
     console = console or _console()
     console.print(_text(data["title"], "bold"))
-    table = _table("pass@1", "before", "after", "change", "95 % interval", "p", "tasks")
+    table = headed_table("pass@1", "before", "after", "change", "95 % interval", "p", "tasks")
     for split in data["splits"]:
         change = split["difference"]
         shown: list[Any] = ["–", "–", "–"]
@@ -60,19 +60,19 @@ def print_improve(data: Mapping[str, Any], console: Console | None = None) -> No
             if change["low"] is not None:
                 shown[1] = f"{points(change['low'])} to {points(change['high'])}"
                 shown[2] = p_value(change["p"]).removeprefix("p").strip(" =")
-        rates = (_rate(split[name])[0] for name in ("before", "after"))
-        _add(table, split["label"], *rates, *shown, f"{split['tasks']} × {split['samples_per_task']}")
+        rates = (rate_cells(split[name])[0] for name in ("before", "after"))
+        add_row(table, split["label"], *rates, *shown, f"{split['tasks']} × {split['samples_per_task']}")
     console.print(table)
     for split in data["splits"]:
         console.print(_text(split["words"]))
     _print_statuses(data, console)
     if data["guards"]:
-        guards = _table("guards", "before", "after", "change")
+        guards = headed_table("guards", "before", "after", "change")
         for row in data["guards"]:
             change = row["change"] or "–"
             if row["difference"]:
                 change = f"{points(row['difference']['value'])} points"
-            _add(guards, row["label"], row["before"], row["after"] or "–", change)
+            add_row(guards, row["label"], row["before"], row["after"] or "–", change)
         console.print(guards)
     _print_tail(data, console)
 
@@ -83,7 +83,7 @@ def _console() -> Console:
     return Console(highlight=False)
 
 
-def _table(*headings: str) -> Table:
+def headed_table(*headings: str) -> Table:
     from rich import box
     from rich.table import Table
 
@@ -93,7 +93,7 @@ def _table(*headings: str) -> Table:
     return table
 
 
-def _add(table: Table, *cells: str | Text) -> None:
+def add_row(table: Table, *cells: str | Text) -> None:
     table.add_row(*(_text(cell) if isinstance(cell, str) else cell for cell in cells))
 
 
@@ -103,7 +103,7 @@ def _text(value: str, style: str = "") -> Text:
     return Text(visible(value), style=style)
 
 
-def _rate(estimate: Mapping[str, Any] | None) -> tuple[str, str]:
+def rate_cells(estimate: Mapping[str, Any] | None) -> tuple[str, str]:
     if estimate is None:
         return "–", "–"
     if estimate["low"] is None:
@@ -115,9 +115,9 @@ def _print_statuses(data: Mapping[str, Any], console: Console) -> None:
     used = [name for name in STATUS_ORDER if any(row["counts"].get(name) for row in data["statuses"])]
     if not used:
         return
-    table = _table("how samples ended", *(row["label"] for row in data["statuses"]))
+    table = headed_table("how samples ended", *(row["label"] for row in data["statuses"]))
     for name in used:
-        _add(table, STATUS_WORDS[name], *(f"{row['counts'].get(name, 0):,}" for row in data["statuses"]))
+        add_row(table, STATUS_WORDS[name], *(f"{row['counts'].get(name, 0):,}" for row in data["statuses"]))
     console.print(table)
 
 

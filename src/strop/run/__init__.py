@@ -13,5 +13,6 @@
 from strop.run.export import FORMATS, export_run
 from strop.run.folder import Run
 from strop.run.rows import Metric
+from strop.run.whole import write_whole
 
-__all__ = ["FORMATS", "Metric", "Run", "export_run"]
+__all__ = ["FORMATS", "Metric", "Run", "export_run", "write_whole"]

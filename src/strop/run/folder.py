@@ -18,6 +18,7 @@ from strop.run.manifest import check_same, make_manifest, read_manifest, version
 from strop.run.rows import Metric, dump, pack, plain, read_sample, read_verdict, sample_row, verdict_row
 from strop.run.secrets import Secrets
 from strop.run.store import Store
+from strop.run.whole import write_whole
 from strop.types import Sample, Spent, StropError, Verdict
 
 _SPENT = ", ".join(field.name for field in fields(Spent))
@@ -264,13 +265,8 @@ class Run:
         """Write a text file into the folder, whole or not at all; for reports. Hides secrets of the environment."""
         self._writable()
         file = self.path / name
-        part = file.with_name(file.name + ".part")
         with _folder_errors(file):
-            with part.open("w", encoding="utf-8", errors="backslashreplace") as stream:
-                stream.write(self._secrets.hide_in_data(text))
-                stream.flush()
-                os.fsync(stream.fileno())
-            part.replace(file)
+            write_whole(file, self._secrets.hide_in_data(text), errors="backslashreplace")
 
     # ---- inside ----
 

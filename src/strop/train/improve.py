@@ -28,7 +28,7 @@ from strop.train.dpo import train_dpo
 from strop.train.examples import Judged, judged, preferences, rejection_sampled, with_references
 from strop.train.lora import LearnerSettings
 from strop.train.sft import train_sft
-from strop.train.splits import divide, pick
+from strop.train.splits import load_apart
 from strop.types import SamplingParams, Spent, Task
 
 if TYPE_CHECKING:
@@ -96,16 +96,19 @@ class Plan:
 
 def plan(settings: ImproveSettings, *, chat: bool, local: bool, allow_near_duplicates: bool = False) -> Plan:
     """Load and divide the tasks, and check that nothing held out can be practised."""
-    from strop import tasks
     from strop.tasks import protocols
 
-    apart = None if settings.held_out is None else tasks.load(settings.held_out)
-    practice, held_out, division = divide(tasks.load(settings.tasks), apart)
-    if not allow_near_duplicates:
-        guard.keep_apart(practice, held_out)
+    practice, held_out, division = load_apart(
+        settings.tasks,
+        settings.held_out,
+        practice_tasks=settings.practice_tasks,
+        held_out_tasks=settings.held_out_tasks,
+        seed=settings.seed,
+        allow_near_duplicates=allow_near_duplicates,
+    )
     return Plan(
-        practice=pick(practice, settings.practice_tasks, settings.seed),
-        held_out=pick(held_out, settings.held_out_tasks, settings.seed),
+        practice=practice,
+        held_out=held_out,
         division=division,
         protocol=protocols.choose(settings.protocol, chat=chat, local=local),
     )

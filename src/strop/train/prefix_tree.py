@@ -1,9 +1,9 @@
 """Training batches in which what several sequences begin with is computed once.
 
 Programs for one task share their prompt, all prompts of a task set share a chat template's first words, and programs
-often begin alike. Written as a tree of tokens, a batch of 8 first-week programs has less than half as many tokens as
-padded rows have. Each token sees its ancestors only and keeps its place in its sequence, so every sequence gets the
-hidden states it would have alone, and the gradient is the same sum.
+often begin alike. As a tree of tokens none of that is computed twice, and nothing is padded. Each token sees its
+ancestors only and keeps its place in its sequence, so every sequence gets the hidden states it would have alone, and
+the gradient is the same sum.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
+from strop.train.guard import keep_apart
 from strop.types import StropError, Task
 
 HELD_OUT_SHARE = 0.3
@@ -39,6 +40,27 @@ def divide(tasks: Sequence[Task], held_out: Sequence[Task] | None = None) -> tup
         [task for task in tasks if task.id in chosen],
         f"{size} of {len(tasks)} tasks held out by hash of their id (the set names no splits)",
     )
+
+
+def load_apart(
+    tasks: str,
+    held_out: str | None,
+    *,
+    practice_tasks: int | None,
+    held_out_tasks: int | None,
+    seed: int,
+    allow_near_duplicates: bool,
+) -> tuple[list[Task], list[Task], str]:
+    """Load task sets by name, divide them, check that nothing held out can be practised, and pick (see `pick`).
+
+    Returns what `divide` does. Raises StropError as `divide` and `guard.keep_apart` do.
+    """
+    from strop.tasks import load
+
+    practice, rest, division = divide(load(tasks), None if held_out is None else load(held_out))
+    if not allow_near_duplicates:
+        keep_apart(practice, rest)
+    return pick(practice, practice_tasks, seed), pick(rest, held_out_tasks, seed), division
 
 
 def pick(tasks: Sequence[Task], limit: int | None, seed: int) -> list[Task]:

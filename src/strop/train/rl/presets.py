@@ -47,18 +47,20 @@ def rule(settings: RLSettings, judge: Judge) -> Rule:
 
 def work(settings: RLSettings, *, chat: bool, allow_near_duplicates: bool = False) -> Work:
     """Load and divide the tasks, and check that nothing held out can be practised."""
-    from strop import tasks
     from strop.tasks import protocols
-    from strop.train import guard
-    from strop.train.splits import divide, pick
+    from strop.train.splits import load_apart
 
-    apart = None if settings.held_out is None else tasks.load(settings.held_out)
-    practice, held_out, division = divide(tasks.load(settings.tasks), apart)
-    if not allow_near_duplicates:
-        guard.keep_apart(practice, held_out)
+    practice, held_out, division = load_apart(
+        settings.tasks,
+        settings.held_out,
+        practice_tasks=settings.practice_tasks,
+        held_out_tasks=settings.held_out_tasks,
+        seed=settings.seed,
+        allow_near_duplicates=allow_near_duplicates,
+    )
     return Work(
-        practice=pick(practice, settings.practice_tasks, settings.seed),
-        held_out=pick(held_out, settings.held_out_tasks, settings.seed),
+        practice=practice,
+        held_out=held_out,
         division=division,
         protocol=protocols.choose(settings.protocol, chat=chat, local=True),
     )
