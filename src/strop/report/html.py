@@ -27,7 +27,7 @@ def render(data: Mapping[str, Any]) -> str:
     from strop import __version__ as version
     from strop.report import charts
 
-    css, script = _asset("report.css"), _asset("report.js")
+    css, script = asset("report.css"), asset("report.js")
     rates = [
         end
         for split in data["splits"]
@@ -44,13 +44,13 @@ def render(data: Mapping[str, Any]) -> str:
     ]
     present = {status for row in data["statuses"] for status, count in row["counts"].items() if count}
     return (
-        _environment()
+        environment()
         .get_template("report.html.j2")
         .render(
             data=data,
-            css=_markup(css),
-            script=_markup(script),
-            policy=_markup(policy(css, script)),
+            css=markup(css),
+            script=markup(script),
+            policy=markup(policy(css, script)),
             charts=charts,
             contents=_contents(data),
             domain=charts.rate_domain(rates),
@@ -83,8 +83,9 @@ def policy(css: str, script: str) -> str:
     )
 
 
-def _environment() -> Any:
-    from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+def environment(*packages: str) -> Any:
+    """Jinja2 with this package's templates, then those of `packages`: what is shown is made visible and escaped."""
+    from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined, select_autoescape
 
     from strop.report import charts
 
@@ -92,15 +93,15 @@ def _environment() -> Any:
         # Markup is a str made by this package; every other string is somebody's text.
         return visible(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
 
-    environment = Environment(
-        loader=PackageLoader("strop.report"),
+    made = Environment(
+        loader=ChoiceLoader([PackageLoader(name) for name in ("strop.report", *packages)]),
         autoescape=select_autoescape(default=True, default_for_string=True),
         undefined=StrictUndefined,
         finalize=show,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals.update(
+    made.globals.update(
         percent=percent,
         points=points,
         direction=charts.direction,
@@ -109,7 +110,7 @@ def _environment() -> Any:
         p_value=p_value,
         highlight=highlight,
     )
-    return environment
+    return made
 
 
 def p_value(p: float) -> str:
@@ -117,7 +118,8 @@ def p_value(p: float) -> str:
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
 
 
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
+    """A style sheet or script of this package."""
     return files("strop.report").joinpath("templates", name).read_text(encoding="utf-8")
 
 
@@ -125,7 +127,8 @@ def _hash(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
-def _markup(text: str) -> Any:
+def markup(text: str) -> Any:
+    """Text that templates do not escape again; for what this package wrote itself."""
     from markupsafe import Markup
 
     return Markup(text)

@@ -103,15 +103,15 @@ def render(data: Mapping[str, Any], traces: Iterable[dict[str, Any]], command: s
     from strop.report.tree import tree
 
     css, script = (
-        html._asset("report.css") + html._asset("search.css"),
-        html._asset("report.js") + html._asset("search.js"),
+        html.asset("report.css") + html.asset("search.css"),
+        html.asset("report.js") + html.asset("search.js"),
     )
     shown, left_out = _fitting(traces)
     rows = [row for row in data["methods"] if row["pass_at_1"]]
     measured = [row | {"kind": f"m{number % COLOURS}"} for number, row in enumerate(rows)]
     statuses = {node["status"] for trace in shown for node in trace["nodes"]}
     return (
-        html._environment()
+        html.environment()
         .get_template("search.html.j2")
         .render(
             data=data,
@@ -119,9 +119,9 @@ def render(data: Mapping[str, Any], traces: Iterable[dict[str, Any]], command: s
             traces=shown,
             left_out=left_out,
             command=command,
-            css=html._markup(css),
-            script=html._markup(script),
-            policy=html._markup(html.policy(css, script)),
+            css=html.markup(css),
+            script=html.markup(script),
+            policy=html.markup(html.policy(css, script)),
             charts=charts,
             tree=tree,
             excerpt=excerpt,
