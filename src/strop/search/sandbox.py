@@ -54,12 +54,12 @@ def _output(result: CheckResult | None) -> str:
     return f"!{result.status} {kind[0] if kind else ''}".strip()
 
 
-def report_task(task: Task, function: str, args: tuple[Any, ...]) -> Task:
+def report_task(task: Task, function: str, args: tuple[Any, ...], chunks: int = CHUNKS) -> Task:
     """A task that calls `function(*args)`, which leaves a text in `_strop_text`, and then reads it piece by piece."""
     first = CallCheck(function=function, args=args, expected=None, visible=True, name="run")
     pieces = [
         CallCheck(function="strop_chunk", args=(k,), expected=None, visible=True, name=f"piece {k}")
-        for k in range(CHUNKS)
+        for k in range(chunks)
     ]
     return replace(task, checks=(first, *pieces), reference=None, setup="", entry_point=function)
 
