@@ -42,9 +42,11 @@ def serve(address: str, settings: Settings) -> None:
     try:
         desk.open()
         logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s: %(message)s", stream=sys.stderr)
+        most = allowed_connections(settings.connections)
         config = uvicorn.Config(
             gated(desk),
-            http=bounded(settings.head_seconds, allowed_connections(settings.connections)),
+            http=bounded(settings.head_seconds, most),
+            backlog=max(8, most // 8),  # so many come in at once: not enough to drop one that has yet to be read
             ws="none",
             loop="asyncio",
             lifespan="off",
