@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from strop.tasks.formats import FORMATS, detect, read_row
+from strop.tasks.literals import parse
 from strop.tasks.protocols import get_protocol
 from strop.tasks.reading import Defect, Row
 from strop.types import StropError, Task, Verdict
@@ -43,13 +44,25 @@ def task_of(value: Any) -> Task:
         raise StropError(f"A task is a row or its JSON text, not {type(value).__name__}.")
     row = dict(value)
     if "inputs" in row and "outputs" in row:
-        row = {"id": "task", "question": "(not given)"} | row
+        row = _tests_alone(row)
     found = tasks_in(row)
     defects = [item for item in found if isinstance(item, Defect)]
     tasks = [item for item in found if isinstance(item, Task)]
     if defects or len(tasks) != 1:
         raise StropError("; ".join(str(item) for item in defects[:5]) or "The row holds no task.")
     return tasks[0]
+
+
+def _tests_alone(row: dict[str, Any]) -> dict[str, Any]:
+    """A row that APPS's reader knows. Calls given as texts have one argument a line, each as JSON (LiveCodeBench)."""
+    row = {"id": "task", "question": "(not given)"} | row
+    name, given, wanted = row.get("fn_name"), row["inputs"], row["outputs"]
+    texts = isinstance(given, list) and isinstance(wanted, list) and all(isinstance(x, str) for x in given + wanted)
+    if not name or not texts or len(given) != len(wanted):
+        return row
+    cases = [{"input": one, "output": other} for one, other in zip(given, wanted)]
+    kept = {key: value for key, value in row.items() if key not in ("inputs", "outputs", "fn_name")}
+    return kept | {"public_test_cases": [], "private_test_cases": cases, "metadata": {"func_name": name}}
 
 
 @lru_cache(1024)
@@ -64,8 +77,19 @@ def _task_in_text(text: str) -> Task:
 
 
 def program_in(task: Task, reply: str) -> str:
-    """The whole program in a model's reply, by the rules of Strop's `chat` protocol; empty when there is none."""
-    return get_protocol("chat").extract(task.public(), reply)
+    """The whole program in a model's reply, by the rules of Strop's `chat` protocol; empty when there is none.
+
+    A method of LeetCode's `class Solution` stands for the function of that name, as other graders have it.
+    """
+    program = get_protocol("chat").extract(task.public(), reply)
+    name = task.entry_point
+    if name and name != "Solution" and "class Solution" in program:
+        tree = parse(program)
+        top = {} if isinstance(tree, SyntaxError) else {getattr(node, "name", ""): node for node in tree.body}
+        methods = {getattr(node, "name", "") for node in getattr(top.get("Solution"), "body", ())}
+        if name not in top and name in methods:
+            return f"{program}\n{name} = Solution().{name}\n"
+    return program
 
 
 def reward_of(verdict: Verdict, *, partial: bool = False) -> float | None:
