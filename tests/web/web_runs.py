@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import random
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 from strop import judge
 from strop.evals.solve import task_records
+from strop.report.search import write_page
 from strop.run import Run
+from strop.search.compare import SearchSettings, read_effort, run_searches
+from strop.search.draws import DrawCache
+from strop.search.methods import get_method
+from strop.search.prompting import form_for
+from strop.search.summary import summarise
 from strop.tasks import load
-from strop.types import CheckResult, Sample, Spent, Task, Verdict
+from strop.tasks.protocols import PROTOCOLS
+from strop.types import CheckResult, Completion, Sample, Spent, Task, Verdict
 
 HOSTILE = (
     "</script></style></pre></textarea><script>window.hit = 1</script><img src=x onerror='window.hit = 2'>\n"
@@ -102,9 +111,51 @@ def large_run(folder: Path, samples: int = 50_000) -> Path:
     with Run.open(folder, command="strop eval -n 100", config=CONFIG) as run:
         run.save_result("tasks", {f"t/{i:04d}": {"prompt": "Do it. " * 40, "split": "test", "tags": ["a"], "stub": ""}
                                   for i in range(500)})  # fmt: skip
-        for start in range(0, samples, 5000):
-            rows = [(f"t/{i % 500:04d}", i // 500) for i in range(start, start + 5000)]
-            with run.atomic():
-                run.save_samples("eval", [sample(task, index, code) for task, index in rows])
-                run.save_verdicts("eval", [(*key, good if rng.random() < 0.4 else bad) for key in rows])
+        rows = [(f"t/{i:04d}", i) for i in range(500)]
+        run.save_samples("eval", [sample(task, 0, code) for task, _ in rows])
+        run.save_verdicts("eval", [(task, 0, good if rng.random() < 0.4 else bad) for task, _ in rows])
+    # The rest are copies: writing each through `Run` takes longer than all that is tested with them.
+    last = samples // 500 - 1
+    numbers = f"(WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {last}) SELECT i FROM n)"
+    with closing(sqlite3.connect(folder / "run.sqlite")) as database, database:
+        database.execute(
+            f"INSERT INTO samples SELECT stage, task_id, i, data, token_ids, logprobs FROM {numbers}, samples"
+        )
+        database.execute(f"INSERT INTO verdicts SELECT stage, task_id, i, status, data FROM {numbers}, verdicts")
+    return folder
+
+
+class Replies:
+    """A model that answers its n-th request with the n-th text, for searches whose shape is known."""
+
+    name, chat, batch_size, fingerprint = "replies", True, 4, "replies"
+
+    def __init__(self, texts: list[str]) -> None:
+        self.texts = texts
+        self.asked = 0
+
+    def sample(self, requests, params):
+        for place, _ in enumerate(requests):
+            text = self.texts[self.asked % len(self.texts)]
+            self.asked += 1
+            yield place, Completion(text=text, finish_reason="stop", spent=Spent(sampled_tokens=9, model_calls=1))
+
+
+def search_run(folder: Path) -> Path:
+    """A run of two search methods on two tasks, as `strop search` makes it; one reply is hostile."""
+    tasks = [task for task in load("basics", split="all") if task.entry_point][:2]
+    name = tasks[0].entry_point
+    wrong = f"```python\ndef {name}(*args):\n    return '{{{{ 7 * 7 }}}}</script><script>window.hit = 7</script>'\n```"
+    model = Replies([wrong, HOSTILE, f"```python\n{tasks[0].reference}```"])
+    methods = ("best-of-n", "self-debug")
+    settings = SearchSettings(methods=methods, model="replies", budget="programs=4")
+    form = form_for(PROTOCOLS["chat"], chat=True, local=False)
+    specs = [get_method(method) for method in methods]
+    with (
+        Run.open(folder, command="strop search", config={"model": "replies", "tasks": "basics"}) as run,
+        closing(DrawCache(folder / "draws.sqlite")) as draws,
+        judge.Judge(workers=1, stop_at_first_failure=False) as bench,
+    ):
+        run_searches(run, settings, model, tasks, specs, bench, form, draws=draws)
+        write_page(folder, summarise(run, settings, tasks, specs, read_effort(run)), [], "strop search")
     return folder

@@ -33,7 +33,8 @@ def tally(run: Run) -> Tally:
     query = run._store.query
     for stage, task_id, drawn in query("SELECT stage, task_id, COUNT(*) FROM samples GROUP BY stage, task_id"):
         found[stage][task_id] = Counter({UNJUDGED: drawn})
-    statuses = query("SELECT stage, task_id, status, COUNT(*) FROM verdicts GROUP BY stage, task_id, status")
+    # In the order of the index on status, which runs of earlier versions lack; there every verdict is read.
+    statuses = query("SELECT stage, task_id, status, COUNT(*) FROM verdicts GROUP BY stage, status, task_id")
     for stage, task_id, status, number in statuses:
         of = found[stage].setdefault(task_id, Counter())
         of[status] += number
@@ -59,18 +60,20 @@ def rows(
     run: Run, stage: str, *, task_id: str | None = None, status: str | None = None, start: int = 0, limit: int = 50
 ) -> list[Row]:
     """At most `limit` samples of a stage by task id and index, from the `start`-th that fits on."""
-    where, values = ["samples.stage = ?"], [stage]
+    judged = status not in (None, UNJUDGED)
+    table = "verdicts" if judged else "samples"
+    where, values = [f"{table}.stage = ?"], [stage]
+    if judged:
+        where, values = [*where, "status = ?"], [*values, str(status)]
     if task_id is not None:
-        where, values = [*where, "samples.task_id = ?"], [*values, task_id]
+        where, values = [*where, f"{table}.task_id = ?"], [*values, task_id]
     if status == UNJUDGED:
         where = [*where, "verdicts.status IS NULL"]
-    elif status is not None:
-        where, values = [*where, "verdicts.status = ?"], [*values, status]
+    joined = "" if judged else "LEFT JOIN verdicts USING (stage, task_id, number)"
     # The page is chosen by keys first: only then are the texts of its rows read.
     found = run._store.query(
-        "SELECT samples.task_id, samples.number, verdicts.status, verdicts.rowid FROM samples "
-        "LEFT JOIN verdicts USING (stage, task_id, number) "
-        f"WHERE {' AND '.join(where)} ORDER BY samples.task_id, samples.number LIMIT ? OFFSET ?",
+        f"SELECT {table}.task_id, {table}.number, verdicts.status, verdicts.rowid FROM {table} {joined} "
+        f"WHERE {' AND '.join(where)} ORDER BY {table}.task_id, {table}.number LIMIT ? OFFSET ?",
         (*values, limit, start),
     )
     return [Row(task, number, said or UNJUDGED, _detail(run, place)) for task, number, said, place in found]
@@ -99,11 +102,12 @@ def one(run: Run, stage: str, task_id: str, index: int) -> tuple[Sample, Verdict
 def beside(run: Run, stage: str, task_id: str, index: int, status: str | None = None) -> tuple[Any, Any]:
     """Keys (task id, index) of the samples before and after this one in the stage, among those of a status."""
     ends = []
+    among = "" if status is None else "AND status = ?4 "
     for sign, order in (("<", "DESC"), (">", "ASC")):
         found = run._store.query(
-            f"SELECT task_id, number FROM verdicts WHERE stage = ?1 AND (task_id, number) {sign} (?2, ?3) "
-            f"AND (?4 IS NULL OR status = ?4) ORDER BY task_id {order}, number {order} LIMIT 1",
-            (stage, task_id, index, status),
+            f"SELECT task_id, number FROM verdicts WHERE stage = ?1 {among}AND (task_id, number) {sign} (?2, ?3) "
+            f"ORDER BY task_id {order}, number {order} LIMIT 1",
+            (stage, task_id, index, *([] if status is None else [status])),
         )
         ends.append(found[0] if found else None)
     return ends[0], ends[1]

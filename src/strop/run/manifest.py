@@ -78,7 +78,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
         raise StropError(f"{path} is not the folder of a run: it holds no manifest.json.") from error
     except OSError as error:
         raise StropError(f"{file} cannot be read: {error.strerror}.") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise StropError(f"{file} is damaged: {error}. Restore it from a copy, or start anew with --fresh.") from error
     if not isinstance(data, dict) or not isinstance(data.get("format"), int):
         raise StropError(

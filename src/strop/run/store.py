@@ -23,6 +23,7 @@ CREATE TABLE samples (stage TEXT NOT NULL, task_id TEXT NOT NULL, number INTEGER
     token_ids BLOB, logprobs BLOB, UNIQUE (stage, task_id, number));
 CREATE TABLE verdicts (stage TEXT NOT NULL, task_id TEXT NOT NULL, number INTEGER NOT NULL, status TEXT NOT NULL,
     data TEXT NOT NULL, UNIQUE (stage, task_id, number));
+CREATE INDEX verdicts_by_status ON verdicts (stage, status, task_id, number);
 CREATE TABLE metrics (stage TEXT NOT NULL, step INTEGER NOT NULL, name TEXT NOT NULL, value REAL,
     UNIQUE (stage, step, name));
 CREATE TABLE spent (stage TEXT NOT NULL, key TEXT NOT NULL, prompt_tokens INTEGER NOT NULL,

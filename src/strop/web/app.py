@@ -45,7 +45,6 @@ FORMS: dict[str, Page] = {"/arena/run": arena_pages.run_pair, "/arena/vote": are
 def create_app(site: Site) -> Any:
     """The ASGI application for `site`."""
     from starlette.applications import Starlette
-    from starlette.middleware import Middleware
     from starlette.routing import Route
 
     @asynccontextmanager
@@ -72,9 +71,8 @@ def create_app(site: Site) -> Any:
         )  # fmt: skip
 
     handlers: Any = {404: unknown, 405: unknown, 500: broken}
-    return Starlette(
-        routes=routes, middleware=[Middleware(Guard)], exception_handlers=handlers, lifespan=lifespan  # type: ignore[arg-type]
-    )  # fmt: skip
+    # The guard stands outside all of it, so that its headers are on the page of a failure too.
+    return Guard(Starlette(routes=routes, exception_handlers=handlers, lifespan=lifespan))
 
 
 def _answer(site: Site, page: Page, request: Request, *given: Any) -> Response:
@@ -103,14 +101,21 @@ def _sent(site: Site, page: Page) -> Page:
         async for part in request.stream():
             body += part
             if len(body) > MOST_BODY:
-                return site.page("problem.html.j2", 413, title="Too much", words="This form is too large.")
-        form = dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=20))
+                return _too_much(site)
+        try:
+            form = dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=20))
+        except ValueError:
+            return _too_much(site)
         if not secrets.compare_digest(form.get("token", "").encode(), site.token.encode()):
             words = "This form is from an earlier start of `strop view`. Load the page again and repeat."
             return site.page("problem.html.j2", 403, title="This form is old", words=words)
         return await run_in_threadpool(_answer, site, page, request, form)
 
     return endpoint
+
+
+def _too_much(site: Site) -> Response:
+    return site.page("problem.html.j2", 413, title="Too much", words="This form is too large.")
 
 
 def _asset(text: str, kind: str) -> Page:

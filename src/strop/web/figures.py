@@ -98,11 +98,10 @@ def matrix(
     rows = []
     for task_id in sorted({task_id for tasks in tally.values() for task_id in tasks}):
         record = records.get(task_id, {})
-        tags = [str(tag) for tag in record.get("tags") or ()] if isinstance(record.get("tags"), list) else []
-        text = " ".join([task_id, *tags, str(record.get("split", ""))]).lower()
+        text = " ".join([task_id, *record.get("tags", ()), record.get("split", "")]).lower()
         if all(word in text for word in wanted):
             cells = [rates.plain(pair) if (pair := counts[stage].get(task_id)) else None for stage in stages]
-            rows.append({"id": task_id, "tags": tags, "split": str(record.get("split", "")), "cells": cells})
+            rows.append({"id": task_id, "cells": cells})
     shown = len(first)
 
     def rate(row: dict[str, Any]) -> float:

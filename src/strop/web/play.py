@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from strop.search.sandbox import CHUNK, outputs_in, probe_task, report_source, report_task, text_in
+from strop.search.sandbox import CHUNK, probe_task, report_source, report_task, text_in
 from strop.types import CallCheck, StdioCheck, Task
 
 if TYPE_CHECKING:
@@ -56,8 +56,8 @@ class Played:
     printed: str
     errors: str
     """Standard error and the traceback of what ended it."""
-    answers: tuple[tuple[str, str], ...]
-    """A call (or standard input) of the task's checks, and what came out."""
+    answers: tuple[tuple[str, str | None], ...]
+    """A call (or standard input) of the task's checks, and what came out; None when nothing did."""
     ended: str
     """Empty, or how the run was cut short."""
 
@@ -117,9 +117,9 @@ def play(judge: Judge, task: Task, codes: Sequence[str], stdin: str = "") -> lis
     for place in range(len(codes)):
         ran = verdicts[place, "script"]
         printed, errors = _read(text_in(ran))
-        answers = outputs_in(verdicts[place, "inputs"], len(inputs)) if inputs else ()
+        given = {one.name: one.actual for one in verdicts[place, "inputs"].checks} if inputs else {}
         ended = "" if ran.checks and ran.checks[0].passed else ran.detail or ran.status
-        shown = tuple((_input_text(check), answer) for check, answer in zip(inputs, answers, strict=True))
+        shown = tuple((_input_text(check), given.get(f"input {number}")) for number, check in enumerate(inputs))
         found.append(Played(printed or ran.output, errors, shown, ended))
     return found
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from strop.report import programs, training
+from strop.report.data import STATUS_WORDS
 from strop.report.text import excerpt
 from strop.run import Run, browse
 from strop.types import StropError, Verdict
 from strop.web import figures
-from strop.web.site import PAGE, About, NotThere, Site, about, number_of, pages, url
+from strop.web.site import PAGE, About, NotThere, Site, about, number_of, pages, texts, url
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -37,7 +38,7 @@ def _row(site: Site, name: str) -> dict[str, Any]:
         row["written"] = browse.is_written(folder)
         report = browse.text_of(folder, "report.json") or browse.text_of(folder, "search.json")
         if isinstance(report, dict):
-            said = report.get("claim") or " ".join(map(str, report.get("conclusions") or ()))
+            said = report.get("claim") or " ".join(texts(report, "conclusions"))
             row["claim"] = excerpt(str(said), 400)
     except (StropError, NotThere) as error:
         row["error"] = str(error)
@@ -80,7 +81,7 @@ def run(site: Site, request: Request) -> Response:
         total=total,
         curves=curves,
         searches=searches,
-        conclusions=report.get("conclusions", []) if isinstance(report, dict) else [],
+        conclusions=texts(report, "conclusions"),
         measured=figures.measured(tally),
         samples=sum(row["samples"] for row in statuses),
     )
@@ -168,7 +169,7 @@ def sample(site: Site, request: Request) -> Response:
         "sample.html.j2", here="runs", about=said, stage=stage, sample=drawn, verdict=verdict, status=status,
         code=excerpt(drawn.code, CODE_SHOWN), cut=len(drawn.code) > CODE_SHOWN,
         text=excerpt(drawn.text, CODE_SHOWN), prompt=programs.prompt(records, drawn.task_id),
-        tags=records.get(drawn.task_id, {}).get("tags") or [], failure=_first_failure(verdict), beside=beside,
+        tags=records.get(drawn.task_id, {}).get("tags", []), failure=_first_failure(verdict), beside=beside,
     )  # fmt: skip
 
 
@@ -203,7 +204,9 @@ def compare(site: Site, request: Request) -> Response:
         with Run.read(site.folder(name)) as opened:
             tally = site.tally(name, opened)
             stages = figures.measured(tally) or list(tally)
-            default = stages[-1] if place or names[0] != names[1] else stages[0] if stages else ""
+            if not stages:
+                raise NotThere(f"The run '{excerpt(name, 100)}' has no samples yet.")
+            default = stages[-1] if place or names[0] != names[1] else stages[0]
             stage = query.get("as" if place == 0 else "bs", "") or default
             if stage not in tally:
                 raise NotThere(f"The run '{excerpt(name, 100)}' has no samples under stage '{excerpt(stage, 100)}'.")
@@ -238,6 +241,8 @@ def trees(site: Site, request: Request) -> Response:
 
 def tree(site: Site, request: Request) -> Response:
     """One search: its tree, and every program in it."""
+    from jinja2 import UndefinedError
+
     from strop.report.search import SHOWN_PROMPT
     from strop.report.tree import tree as drawn
 
@@ -245,18 +250,13 @@ def tree(site: Site, request: Request) -> Response:
     with Run.read(site.folder(name)) as opened:
         said: About = about(name, opened.manifest)
         trace = opened.result(request.query_params.get("key", ""))
-    if not isinstance(trace, dict) or not {"task", "method", "nodes", "answer", "notes", "words"} <= trace.keys():
+    if not isinstance(trace, dict) or "nodes" not in trace:
         raise NotThere("This run has no such search.")
-    used = [
-        (status, words) for status, words in programs_statuses() if any(status == n["status"] for n in trace["nodes"])
-    ]
-    return site.page(
-        "tree.html.j2", here="runs", about=said, trace=trace, tree=drawn, shown_prompt=SHOWN_PROMPT, used=used
-    )
-
-
-def programs_statuses() -> list[tuple[str, str]]:
-    """Statuses with their words, in the order in which they are shown."""
-    from strop.report.data import STATUS_WORDS
-
-    return list(STATUS_WORDS.items())
+    try:
+        there = {node["status"] for node in trace["nodes"]}
+        used = [(status, words) for status, words in STATUS_WORDS.items() if status in there]
+        return site.page(
+            "tree.html.j2", here="runs", about=said, trace=trace, tree=drawn, shown_prompt=SHOWN_PROMPT, used=used
+        )
+    except (UndefinedError, TypeError, KeyError, ValueError, IndexError) as error:
+        raise StropError(f"This search cannot be shown: its record in {name} is damaged ({error}).") from error

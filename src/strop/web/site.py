@@ -10,6 +10,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -129,8 +130,7 @@ class Site:
         found = run.result("tasks")
         if not isinstance(found, dict):
             return {}  # not written yet, perhaps: ask again next time
-        plain = {str(task): record for task, record in found.items() if isinstance(record, dict)}
-        return self.kept(key, lambda: plain)
+        return self.kept(key, lambda: {task: _record(record) for task, record in found.items()})
 
     def tally(self, name: str, run: Run) -> browse.Tally:
         """How the run's samples ended; counted again when the database changed."""
@@ -171,10 +171,32 @@ def about(name: str, manifest: Mapping[str, Any]) -> About:
         verb=verb(command) or "run",
         model=str(config.get("model", "model")),
         tasks=str(config.get("tasks", "tasks")),
-        created=str(manifest.get("created", "")),
+        created=_when(manifest.get("created")),
         command=command,
         facts=tuple((key, excerpt(str(value), 400)) for key, value in rows if value not in (None, "", [], {})),
     )
+
+
+def _record(record: Any) -> dict[str, Any]:
+    """The fields of a task record that pages use, with the types that they count on."""
+    record = _mapping(record)
+    tags = record.get("tags")
+    return {name: str(record.get(name, "")) for name in ("prompt", "split", "stub")} | {
+        "tags": [str(tag) for tag in tags] if isinstance(tags, list) else []
+    }
+
+
+def texts(data: Any, name: str) -> list[str]:
+    """The list of texts that a JSON file of a run has under `name`; empty when it has none."""
+    value = _mapping(data).get(name)
+    return [str(item) for item in value] if isinstance(value, list) else []
+
+
+def _when(value: Any) -> str:
+    try:
+        return datetime.fromisoformat(value).astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    except (TypeError, ValueError, OverflowError):
+        return "at an unknown time"
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
