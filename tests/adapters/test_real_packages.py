@@ -122,20 +122,26 @@ def test_inspect_scores_with_the_judge(tmp_path):
     script = """
 from inspect_ai import Task, eval
 from inspect_ai.dataset import MemoryDataset, Sample
-from inspect_ai.model import ModelOutput, get_model
+from inspect_ai.model import ModelOutput
+from inspect_ai.solver import solver
 from strop.adapters import inspect_ai as adapter
-import strop.adapters.inspect_ai
-data = MemoryDataset([Sample(input="add", id=str(n), metadata={"task": facts["task"]}) for n in range(3)])
-outputs = [ModelOutput.from_content("mockllm/model", text) for text in facts["replies"]]
-task = Task(dataset=data, scorer=adapter.judged_scorer())
-(log,) = eval(task, model=get_model("mockllm/model", custom_outputs=outputs), log_dir=facts["folder"],
-              display="none", max_samples=1, max_connections=1, fail_on_error=False)
-first = [[s.id, s.scores["strop"].value] for s in log.samples]
 from strop.types import Verdict
+
+@solver
+def canned():  # instead of a model: Inspect's own stand-in wants to download a tokenizer
+    async def solve(state, generate):
+        state.output = ModelOutput.from_content("canned", facts["replies"][int(state.sample_id)])
+        return state
+    return solve
+
+data = MemoryDataset([Sample(input="add", id=str(n), metadata={"task": facts["task"]}) for n in range(3)])
+def run():
+    task = Task(dataset=data, solver=canned(), scorer=adapter.judged_scorer())
+    (log,) = eval(task, model="mockllm/model", log_dir=facts["folder"], display="none", fail_on_error=False)
+    return log.samples
+first = [[s.id, s.scores["strop"].value] for s in run()]
 adapter.judged = lambda *_: [Verdict(status="judge_error", fraction=0.0, detail="gone")]
-(log,) = eval(task, model=get_model("mockllm/model", custom_outputs=outputs), log_dir=facts["folder"],
-              display="none", max_samples=1, max_connections=1, fail_on_error=False)
-print(json.dumps([first, [[bool(s.error), bool(s.scores)] for s in log.samples]]))
+print(json.dumps([first, [[bool(s.error), bool(s.scores)] for s in run()]]))
 """
     replies = [reply(ADD), reply(HALF), reply("import os\nos._exit(0)\n")]
     scored, failed = run_there(python, script, task=STROP, replies=replies, folder=str(tmp_path))
