@@ -171,3 +171,19 @@ print(json.dumps([asyncio.run(task.solved(Reply(text))) for text in facts["repli
 """
     out = run_there(python, script, tests=json.dumps(STROP), replies=[reply(ADD), reply(HALF), "no"])
     assert out == [1.0, 0.0, 0.0]
+
+
+def test_schemathesis_finds_no_answer_that_the_openapi_document_does_not_allow():
+    python = python_with("schemathesis", "schemathesis")
+    script = """
+import subprocess, sys
+checks = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
+command = [sys.executable.replace("python", "schemathesis"), "run", facts["url"] + "/openapi.json", "--checks", checks,
+           "--max-examples", "40", "--seed", "7"]
+done = subprocess.run(command, capture_output=True, text=True)
+print(json.dumps([done.returncode, done.stdout[-3000:]]))
+"""
+    with Server("--tasks", "basics") as server:
+        code, said = run_there(python, script, url=server.url)
+        assert code == 0, said
+        assert server.metric("strop_queue_programs") == 0

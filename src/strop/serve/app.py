@@ -26,6 +26,25 @@ class PlainJSON(JSONResponse):
         return json.dumps(content, ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode()
 
 
+class Problem(BaseModel):
+    """Why a request was not answered."""
+
+    detail: str | list[Any]
+
+
+REFUSALS: dict[int | str, dict[str, Any]] = {
+    400: {"model": Problem, "description": "A head with two meanings, or data that cannot be judged."},
+    401: {"model": Problem, "description": "No token, or not the server's."},
+    403: {"model": Problem, "description": "A web page asked a server without a token."},
+    408: {"model": Problem, "description": "The body took too long."},
+    413: {"model": Problem, "description": "A larger body, or more programs, than the server takes at once."},
+    415: {"model": Problem, "description": "A compressed body."},
+    422: {"model": Problem, "description": "A field, task or program that cannot be used; each defect is named."},
+    429: {"model": Problem, "description": "The queue is full; Retry-After says when to come again."},
+    503: {"model": Problem, "description": "Strop failed. This says nothing about any program."},
+}
+
+
 class Health(BaseModel):
     status: str
     version: str
@@ -42,6 +61,7 @@ def application(desk: Desk) -> FastAPI:
         "and the resources it uses.",
         docs_url=None,  # its page would load scripts from elsewhere
         redoc_url=None,
+        responses=REFUSALS,
     )
     app.state.desk = desk
     app.include_router(batch.router)

@@ -57,9 +57,7 @@ LINE = {
     response_class=StreamingResponse,
     responses={
         200: {"content": {"application/x-ndjson": {"schema": LINE}}},
-        413: {"description": "More programs, or a larger body, than the server takes at once."},
-        422: {"description": "A task or program that cannot be judged; each defect is named."},
-        429: {"description": "The queue is full; Retry-After says when to come again."},
+        404: {"description": "The server has no such task set."},
     },
 )
 async def judge(body: JudgeRequest, request: Request) -> StreamingResponse:
