@@ -51,9 +51,9 @@ def test_names_of_this_machine_are_answered(client, host):
 
 @pytest.mark.parametrize(
     "host",
-    ["evil.example", "evil.example:8640", "127.0.0.1.evil.example", "localhost.evil.example:8640",
-     "evil.example#127.0.0.1", "", "127.0.0.1@evil.example", "192.168.1.7:8640", "0.0.0.0:8640", "localhost:80:80", "[::1", "127.0.0.1:evil",
-     "localhost, evil.example", "::1"],
+    ["evil.example", "evil.example:8640", "127.0.0.1.evil.example", "localhost.evil.example:8640", "",
+     "evil.example#127.0.0.1", "127.0.0.1@evil.example", "192.168.1.7:8640", "0.0.0.0:8640", "localhost:80:80",
+     "[::1", "127.0.0.1:evil", "localhost, evil.example", "::1"],
 )  # fmt: skip
 def test_other_names_are_refused_before_anything_is_read(client, host):
     """DNS rebinding: a foreign site's name that now points here still says its name in the Host header."""
