@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import re
 import zipfile
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -240,3 +242,27 @@ def test_an_inspect_log_holds_every_sample_and_scores_only_verdicts(tmp_path):
     (score,) = header["results"]["scores"]
     assert (score["scored_samples"], score["unscored_samples"]) == (6, 3)
     assert score["metrics"]["accuracy"]["value"] == 0.5
+
+
+# ---- documentation -----------------------------------------------------------------------------
+
+
+def examples():
+    """The Python examples of the documentation page."""
+    page = Path(__file__).parents[2] / "docs" / "adapters.md"
+    return re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+
+
+def test_the_documentations_examples_run(humaneval, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    samples = [sample(task, task.reference) for task in humaneval.values()]
+    sample_files.write_samples(samples, humaneval, "samples.jsonl", "evalplus")
+    own = [code for code in examples() if "inspect_ai" not in code and "verifiers" not in code]
+    assert len(own) == 2
+    for code in own:
+        space = {}
+        exec(code, space)
+        if "reward" in space:
+            task = space["tasks"][0]
+            rewards = space["reward"](["", ""], [reply(task.reference), "no"], task_id=[task.id] * 2)
+            assert rewards == [1.0, 0.0]

@@ -12,7 +12,7 @@ from real_package import python_with, run_there
 sys.path.insert(0, str(Path(__file__).parents[1] / "serve"))
 
 from serve_client import Server
-from test_adapters import ADD, CALLS, HALF, STROP, SUM, eval_log, reply
+from test_adapters import ADD, CALLS, HALF, STROP, SUM, eval_log, examples, reply
 
 pytestmark = pytest.mark.slow
 
@@ -173,17 +173,23 @@ print(json.dumps([asyncio.run(task.solved(Reply(text))) for text in facts["repli
     assert out == [1.0, 0.0, 0.0]
 
 
-def test_schemathesis_finds_no_answer_that_the_openapi_document_does_not_allow():
+def test_schemathesis_finds_no_answer_that_the_openapi_document_does_not_allow(tmp_path):
     python = python_with("schemathesis", "schemathesis")
     script = """
 import subprocess, sys
 checks = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
 command = [sys.executable.replace("python", "schemathesis"), "run", facts["url"] + "/openapi.json", "--checks", checks,
            "--max-examples", "40", "--seed", "7"]
-done = subprocess.run(command, capture_output=True, text=True)
+done = subprocess.run(command, capture_output=True, text=True, cwd=facts["folder"])
 print(json.dumps([done.returncode, done.stdout[-3000:]]))
 """
     with Server("--tasks", "basics") as server:
-        code, said = run_there(python, script, url=server.url)
+        code, said = run_there(python, script, url=server.url, folder=str(tmp_path))
         assert code == 0, said
         assert server.metric("strop_queue_programs") == 0
+
+
+@pytest.mark.parametrize(("package", "requirement"), [("inspect", "inspect-ai"), ("verifiers", "verifiers")])
+def test_the_documentations_example_runs_there(package, requirement):
+    example = next(code for code in examples() if requirement.replace("-", "_") in code)
+    assert run_there(python_with(package, requirement), example + "\nprint(json.dumps('ran'))") == "ran"

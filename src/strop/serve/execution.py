@@ -6,6 +6,7 @@ little; one that printed more than the pieces hold is run again with enough of t
 
 from __future__ import annotations
 
+import marshal
 import re
 import signal
 from dataclasses import dataclass
@@ -20,9 +21,9 @@ if TYPE_CHECKING:
 
 PIECE = 300
 """Characters of one answer: the judge's excerpts hold no more."""
-PIECES = (24, 240, 7200)
-"""How many answers are asked for: enough for 7, 72 and 2160 thousand characters. The last holds both outputs at their
-limit, 1 MiB each as in SandboxFusion."""
+PIECES = (8, 240, 7200)
+"""How many answers are asked for: enough for 2,400 characters, 72,000 and 2,160,000. The last holds both outputs at
+their limit, 1 MiB each as in SandboxFusion."""
 
 
 class JudgeFailed(Exception):
@@ -46,7 +47,10 @@ class Execution:
 
 @cache
 def _harness() -> str:
-    return files("strop.serve").joinpath("run_harness.py").read_text(encoding="utf-8")
+    """The harness, compiled here once: the sandbox runs the same interpreter, and would compile it for each program."""
+    text = files("strop.serve").joinpath("run_harness.py").read_text(encoding="utf-8")
+    code = marshal.dumps(compile(text, "<harness>", "exec", dont_inherit=True, optimize=2))
+    return f"import marshal\nexec(marshal.loads({code!r}))\n"
 
 
 @lru_cache(512)

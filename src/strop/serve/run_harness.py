@@ -1,6 +1,6 @@
 """Runs inside the judge's sandbox, never in Strop's own process: one whole program, with what it printed kept.
 
-The text of this file is what the sandbox gets, behind a line that sets `_strop_program`. Standard streams are pipes, as
+This file is what the sandbox gets, behind a line that sets `_strop_program`. Standard streams are pipes, as
 they are under a shell. `strop_piece(k)` hands out `EXIT-CODE LENGTH LENGTH\n` and both outputs, 300 characters at a
 time. The program shares this process and may forge all of it: its own output and exit code, nothing else.
 """
