@@ -6,6 +6,7 @@ import re
 import sqlite3
 import threading
 from collections import Counter
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from starlette.testclient import TestClient
 from strop.evals.arena import bradley_terry_ratings
 from strop.judge import Judge
 from strop.run import Run
-from strop.types import CallCheck, StdioCheck, StropError, Task
+from strop.types import CallCheck, Limits, StdioCheck, StropError, Task
 from strop.web import votes
 from strop.web.app import create_app
 from strop.web.play import bare_task, play
@@ -145,10 +146,10 @@ def test_two_viewers_vote_at_once(folder):
         assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
-def test_votes_and_a_folder_that_cannot_be_written(folder):
-    (folder / "run" / votes.FILE).mkdir()
+def test_a_vote_that_cannot_be_kept(folder):
     client = TestClient(create_app(Site(folder)), base_url="http://127.0.0.1:8640")
     page = client.get("/arena?run=run").text
+    (folder / "run" / votes.FILE).write_text("no votes, " * 999)
     answer = client.post("/arena/vote", data={**fields(page), "choice": "left"}, headers=FROM_PAGE)
     assert answer.status_code == 422
     assert "cannot be used" in answer.text
@@ -277,7 +278,7 @@ def test_hostile_programs_end_and_change_nothing_here(bench, tmp_path):
         "",
         "print('deep')\n" + "(" * 5000 + ")" * 5000,
     ]
-    played = play(bench, bare_task("t"), programs)
+    played = play(bench, replace(bare_task("t"), limits=Limits(cpu_seconds=0.4, wall_seconds=2)), programs)
     assert len(played) == len(programs)
     assert "limit" in played[0].ended
     assert all(isinstance(one.printed, str) and isinstance(one.errors, str) for one in played)

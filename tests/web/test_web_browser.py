@@ -52,15 +52,6 @@ def served(folder: Path, **options):
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
-    root = tmp_path_factory.mktemp("runs")
-    web_runs.real_run(root / "real")
-    web_runs.hostile_run(root / "hostile")
-    web_runs.search_run(root / "search")
-    return root
-
-
-@pytest.fixture(scope="module")
 def site(folder):
     with served(folder) as address:
         yield address
@@ -155,6 +146,7 @@ def test_voting_by_click_and_keys_turned_off(chromium, site, folder):
         assert said == []
 
 
+@pytest.mark.slow
 def test_it_works_without_script(chromium, site, folder):
     before = len(votes.read(folder / "real"))
     with tab(chromium, java_script_enabled=False) as (page, _):
@@ -167,9 +159,10 @@ def test_it_works_without_script(chromium, site, folder):
 
 
 ADDRESSES = [
-    "/", "/run?run=real", "/run?run=hostile", "/samples?run=real",
-    url("/sample", run="hostile", stage="eval-a", task=HOSTILE_ID, n=0), url("/task", run="hostile", id=HOSTILE_ID),
-    "/curves?run=real", "/trees?run=search", "/compare?a=real", "/arena?run=hostile", "/arena?run=real",
+    "/", "/run?run=real", "/run?run=nested/hostile", "/samples?run=real",
+    url("/sample", run="nested/hostile", stage="eval-a", task=HOSTILE_ID, n=0),
+    url("/task", run="nested/hostile", id=HOSTILE_ID),
+    "/curves?run=real", "/trees?run=search", "/compare?a=real", "/arena?run=nested/hostile", "/arena?run=real",
     "/arena/ranking?run=real", "/papers", "/paper?paper=43-codedpo", "/paper?paper=82-bigcodearena",
     "/tasks?set=basics", url("/task", set="basics", id="basics/is_prime"), "/run?run=none",
 ]  # fmt: skip
@@ -293,6 +286,7 @@ def test_curves_follow_a_run(chromium, tmp_path):
             assert said == []
 
 
+@pytest.mark.slow
 def test_a_tree_opens_the_program_behind_a_node(chromium, site):
     with tab(chromium) as (page, said):
         page.goto(site + "/trees?run=search")
@@ -306,6 +300,7 @@ def test_a_tree_opens_the_program_behind_a_node(chromium, site):
         assert said == []
 
 
+@pytest.mark.slow
 def test_the_theme_is_remembered_between_pages(chromium, site):
     with tab(chromium) as (page, _):
         page.goto(site)

@@ -22,15 +22,6 @@ from strop.web.app import create_app
 from strop.web.site import Site, url
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
-    root = tmp_path_factory.mktemp("runs")
-    web_runs.real_run(root / "real")
-    web_runs.hostile_run(root / "nested/hostile")
-    web_runs.search_run(root / "search")
-    return root
-
-
 def open_site(folder: Path, **options) -> TestClient:
     site = Site(folder, **options)
     return TestClient(create_app(site), base_url="http://127.0.0.1:8640", raise_server_exceptions=True)
@@ -262,8 +253,8 @@ def test_a_megabyte_of_program_is_cut_on_the_page_and_whole_as_a_file(client):
 
 def test_long_names(tmp_path):
     deep = tmp_path / "/".join(["d" * 90] * 4)
-    task = "t/" + "x" * 20_000
-    with Run.open(deep, command="strop eval " + "y" * 100_000, config={"model": "m" * 50_000, "tasks": "t"}) as run:
+    task = "t/" + "x" * 6_000
+    with Run.open(deep, command="strop eval " + "y" * 20_000, config={"model": "m" * 20_000, "tasks": "t"}) as run:
         run.save_samples("eval", [web_runs.sample(task, 0, "x = 1")])
         run.save_verdicts("eval", [(task, 0, web_runs.verdict())])
     client = open_site(tmp_path)
@@ -325,6 +316,7 @@ DAMAGE = {
     "manifest is a list": lambda run: _write(run, "manifest.json", "[]"),
     "manifest is binary": lambda run: _write(run, "manifest.json", b"\xff\xfe\x00"),
     "manifest is a folder": lambda run: ((run / "manifest.json").unlink(), (run / "manifest.json").mkdir()),
+    "a result is deep": lambda run: _sql(run, f"UPDATE results SET value = '{'[' * 100_000}'"),
     "manifest is deep": lambda run: _write(run, "manifest.json", "[" * 100_000),
     "fields of other types": lambda run: _manifest(run, **ODD),
     "newer": lambda run: _manifest(run, format=99),
@@ -351,6 +343,26 @@ DAMAGE = {
     "odd votes": lambda run: _write(run, "arena.sqlite", "no votes, " * 99),
     "nothing in it": lambda run: _sql(run, *(f"DELETE FROM {table}" for table in ("samples", "verdicts", "stages"))),
 }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "run.sqlite", "report.json", "arena.sqlite", "run.lock"])
+@pytest.mark.parametrize("kind", ["link", "pipe"])
+def test_files_that_are_links_or_pipes_are_not_touched(folder, tmp_path, name, kind):
+    """A run folder from elsewhere must not make the page read or write another file, or wait for ever."""
+    shutil.copytree(folder / "real", tmp_path / "runs/bad")
+    (tmp_path / "runs/bad" / name).unlink(missing_ok=True)
+    if kind == "pipe":
+        os.mkfifo(tmp_path / "runs/bad" / name)
+    else:
+        (tmp_path / "elsewhere").write_text("{}")
+        (tmp_path / "runs/bad" / name).symlink_to(tmp_path / "elsewhere")
+    client = open_site(tmp_path / "runs")
+    assert "is not a plain file" in client.get("/").text
+    for address in pages_of("bad", "before", "basics/add"):
+        if "real" not in address:
+            assert client.get(address).status_code == 404
+    if kind == "link":
+        assert (tmp_path / "elsewhere").read_text() == "{}"
 
 
 @pytest.mark.parametrize("how", DAMAGE)
@@ -466,6 +478,8 @@ def test_fifty_thousand_samples_answer_at_once(tmp_path):
             answer = client.get(address)
             taken.append(time.process_time() - started)
             assert answer.status_code == 200
+            if taken[-1] < 0.2:
+                break
         if min(taken) > 0.2:
             slow[address] = min(taken)
     assert slow == {}
@@ -473,9 +487,15 @@ def test_fifty_thousand_samples_answer_at_once(tmp_path):
 
 def test_nothing_is_written_by_looking(folder, tmp_path):
     shutil.copytree(folder / "real", tmp_path / "real")
-    before = {file.name: file.read_bytes() for file in (tmp_path / "real").iterdir() if file.suffix == ".sqlite"}
+
+    def held() -> dict[str, bytes]:
+        return {
+            file.name: file.read_bytes() for file in (tmp_path / "real").iterdir() if not file.name.endswith("-shm")
+        }
+
+    before = held()
     client = open_site(tmp_path)
     for address in pages_of("real", "before", "basics/add"):
         client.get(address)
-    assert {name: (tmp_path / "real" / name).read_bytes() for name in before} == before
-    assert "arena.sqlite" not in os.listdir(tmp_path / "real")
+    after = held()
+    assert {name: text for name, text in after.items() if text or name in before} == before

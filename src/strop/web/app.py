@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl
 from strop.types import StropError
 from strop.web import arena_pages, library_pages, run_pages
 from strop.web.guard import MOST_BODY, Guard
-from strop.web.site import NotThere, Site
+from strop.web.site import NotThere, Site, script, style_sheet
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -55,8 +55,8 @@ def create_app(site: Site) -> Any:
     routes = [Route(path, _shown(site, page)) for path, page in PAGES.items()]
     routes += [Route(path, _sent(site, page), methods=["POST"]) for path, page in FORMS.items()]
     routes += [
-        Route("/strop.css", _asset(site.style, "text/css")),
-        Route("/strop.js", _asset(site.script, "text/javascript")),
+        Route("/strop.css", _asset(style_sheet(), "text/css")),
+        Route("/strop.js", _asset(script(), "text/javascript")),
     ]
 
     def unknown(request: Request, error: Exception) -> Response:
@@ -82,6 +82,8 @@ def _answer(site: Site, page: Page, request: Request, *given: Any) -> Response:
         return site.page("problem.html.j2", 404, title="Nothing here", words=str(error))
     except StropError as error:
         return site.page("problem.html.j2", 422, title="This cannot be shown", words=str(error))
+    except RecursionError:
+        return site.page("problem.html.j2", 422, title="This cannot be shown", words="It is nested too deeply.")
 
 
 def _shown(site: Site, page: Page) -> Page:

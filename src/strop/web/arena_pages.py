@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
 PROGRAM_SHOWN = 20_000
+FIT = "<!doctype html><style>html, body { height: 100%; margin: 0 } svg { width: 100%; height: 100% }</style>"
+"""Before a printed SVG, so that all of it is in its frame."""
 
 
 def show(site: Site, request: Request) -> Response:
@@ -107,7 +109,8 @@ def output(site: Site, request: Request) -> Response:
     pair, side = site.pairs.get(request.query_params.get("pair", "")), request.query_params.get("side", "")
     if pair is None or pair.played is None or side not in ("left", "right"):
         raise NotThere("This output is gone.")
-    body = pair.played[side == "right"].printed.encode("utf-8", "replace")
+    played = pair.played[side == "right"]
+    body = (FIT if played.picture else "").encode() + played.printed.encode("utf-8", "replace")
     headers = {"content-security-policy": OUTPUT_POLICY}
     return Response(body, media_type="text/html; charset=utf-8", headers=headers)
 

@@ -13,7 +13,7 @@ from strop.report.rates import Counts
 from strop.report.training import round_of
 from strop.run.browse import UNJUDGED, Tally
 
-NOT_MEASURED = ("practice-", "guard-", "train-")
+NOT_MEASURED = ("practice-", "greedy-", "guard-", "train-")
 """Stages that are no measurement of the model on the tasks."""
 
 
@@ -60,7 +60,11 @@ def headline(tally: Tally, records: Mapping[str, Mapping[str, Any]]) -> list[dic
         of = {stage: part for stage, counts in parts.items() if (part := rates.only(counts, ids))}
         names = list(of)
         rows = [
-            {"label": stage, "kind": "before" if stage == "before" else "after", "estimate": rates.pass_at_k(part, 1)}
+            {
+                "label": _label(stage),
+                "kind": "before" if stage == "before" else "after",
+                "estimate": rates.pass_at_k(part, 1),
+            }
             for stage, part in of.items()
         ]
         change = rates.difference(of[names[0]], of[names[-1]]) if "before" in of and len(of) > 1 else None
@@ -78,6 +82,12 @@ def headline(tally: Tally, records: Mapping[str, Mapping[str, Any]]) -> list[dic
             }
         )
     return found
+
+
+def _label(stage: str) -> str:
+    """A stage's name, short enough to stand beside a figure."""
+    name = stage.removeprefix("eval-")
+    return name if len(name) <= 11 else f"{name[:10]}…"
 
 
 ORDERS = {"task": "by name", "worst": "worst first", "best": "best first", "change": "largest change first"}
@@ -113,6 +123,8 @@ def matrix(
         return of[-1] - of[0] if len(of) > 1 else 0.0
 
     keys = {"worst": rate, "best": lambda row: -rate(row), "change": lambda row: -abs(change(row))}
+    # Tasks of practice and guards, which no measured stage has, come after the others.
+    rows.sort(key=lambda row: not any(row["cells"][:shown]))
     return stages, sorted(rows, key=keys[order]) if order in keys else rows
 
 

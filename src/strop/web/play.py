@@ -67,6 +67,11 @@ class Played:
         start = self.printed.lstrip().lower()
         return bool(re.match(r"<!doctype html|<html|<svg|<\?xml[^>]*>\s*<svg|<(body|div|table|p|h1|style)[\s>]", start))
 
+    @property
+    def picture(self) -> bool:
+        """Whether that is an SVG alone."""
+        return bool(re.match(r"<svg|<\?xml[^>]*>\s*<svg", self.printed.lstrip().lower()))
+
 
 class Stage:
     """A judge of this site's own, started when the first program is played."""

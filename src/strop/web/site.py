@@ -6,11 +6,13 @@ import hashlib
 import os
 import random
 import secrets
+import stat
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -35,6 +37,9 @@ PAGE = 50
 DEPTH = 4
 """Levels of folders below the runs folder in which runs are looked for."""
 MOST_RUNS = 5_000
+FILES = ("manifest.json", "run.sqlite", "run.sqlite-wal", "run.sqlite-shm", "run.lock", "report.json", "search.json",
+         "arena.sqlite", "arena.sqlite-wal", "arena.sqlite-shm")  # fmt: skip
+"""Everything that is opened in a run's folder."""
 MOST_START = 10**9
 
 
@@ -54,10 +59,8 @@ class Site:
         self.token = secrets.token_urlsafe(24)
         self.random = rng or random.SystemRandom()
         self.stage, self.pairs = Stage(), Pairs()
-        self.style, self.script = style_sheet(), script()
         self._kept: OrderedDict[Hashable, Any] = OrderedDict()
         self._lock = threading.Lock()
-        self.templates = _environment(self)
 
     # ---- answers
 
@@ -65,8 +68,8 @@ class Site:
         """A page from one of the templates; every value is made visible and escaped there."""
         from starlette.responses import HTMLResponse
 
-        values = {"here": "", "live": "", **values}
-        return HTMLResponse(self.templates.get_template(template).render(values), http_status)
+        values = {"here": "", "live": "", "token": self.token, **values}
+        return HTMLResponse(_environment().get_template(template).render(values), http_status)
 
     # ---- runs
 
@@ -102,6 +105,7 @@ class Site:
                 if real.is_relative_to(self.root) and any(
                     (path / file).is_file() for file in ("manifest.json", "run.sqlite")
                 ):
+                    _check_plain(path, name)
                     return path
         except (OSError, ValueError, RuntimeError):
             pass
@@ -199,6 +203,18 @@ def _when(value: Any) -> str:
         return "at an unknown time"
 
 
+def _check_plain(folder: Path, name: str) -> None:
+    """Raise NotThere when a file of a run is a link, a pipe or a device: a run folder from elsewhere must not choose
+    what is read or written here."""
+    for file in FILES:
+        try:
+            mode = os.lstat(folder / file).st_mode
+        except FileNotFoundError:
+            continue
+        if not stat.S_ISREG(mode):
+            raise NotThere(f"The run '{excerpt(name, 200)}' is not shown: {file} in it is not a plain file.")
+
+
 def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
@@ -242,7 +258,8 @@ def pages(path: str, total: int, start: int, **query: Any) -> dict[str, Any]:
 # ---- looks -------------------------------------------------------------------------------------
 
 
-def _environment(site: Site) -> Any:
+@cache
+def _environment() -> Any:
     made = html.environment("strop.web")
     made.globals.update(
         charts=charts,
@@ -251,18 +268,19 @@ def _environment(site: Site) -> Any:
         duration=html.duration,
         status_words={**STATUS_WORDS, browse.UNJUDGED: "not judged"},
         used_statuses=STATUS_ORDER,
-        token=site.token,
-        style_url=url("/strop.css", v=_version(site.style)),
-        script_url=url("/strop.js", v=_version(site.script)),
+        style_url=url("/strop.css", v=_version(style_sheet())),
+        script_url=url("/strop.js", v=_version(script())),
     )
     return made
 
 
+@cache
 def style_sheet() -> str:
     """The reports' style sheets, and what only this site needs."""
     return html.asset("report.css") + html.asset("search.css") + _own("view.css")
 
 
+@cache
 def script() -> str:
     """The reports' scripts, and what only this site needs."""
     return html.asset("report.js") + html.asset("search.js") + _own("view.js")

@@ -32,7 +32,7 @@
         if (before !== null && (answer.state !== before || !answer.written)) { location.reload(); return; }
         before = answer.state;
       } catch { /* the server may be away for a while */ }
-      setTimeout(look, 2000);
+      setTimeout(look, 1000);
     };
     look();
   }
