@@ -107,6 +107,10 @@ def test_a_client_that_leaves_frees_its_place(server):
     with server.client.stream("POST", "/v1/judge", json=body) as response:
         next(response.iter_lines())
     wait_until(lambda: server.metric("strop_queue_programs") == 0)
+    time.sleep(0.5)  # those that had started may end
+    judged = server.metric("strop_programs_total")
+    time.sleep(0.8)
+    assert server.metric("strop_programs_total") == judged, "programs that nobody waits for are still judged"
     assert server.judge([GOOD])[-1]["done"] == 1
 
 

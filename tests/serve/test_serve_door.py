@@ -228,6 +228,7 @@ def test_a_body_that_drips_in_is_not_waited_for(impatient):
     assert time.monotonic() - started < 6
 
 
+@pytest.mark.slow
 def test_a_client_that_does_not_read_is_let_go(impatient):
     programs = [{"task_id": "d", "solution": "def f(x): return 'y' * 200\n"}] * 9000
     checks = [f"f({n}) == 'n'" for n in range(12)]
@@ -299,7 +300,7 @@ json_values = st.recursive(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(path=st.sampled_from(PATHS), body=st.dictionaries(st.sampled_from(NAMES), json_values, max_size=6))
 def test_no_json_makes_it_fail(server, path, body):
     text = json.dumps(body)

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable
+from contextlib import aclosing
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, HTTPException, Request
@@ -95,10 +96,11 @@ async def _verdicts(
     names = {index: task.id for index, task, _ in jobs}
     stream = desk.stream(jobs, checks=body.checks, stop=body.stop_at_first_failure, endpoint="/v1/judge")
     try:
-        async for index, verdict in stream:
-            ticket.leave()
-            statuses[verdict.status] += 1
-            yield line(names[index], index, verdict, body.details)
+        async with aclosing(stream):
+            async for index, verdict in stream:
+                ticket.leave()
+                statuses[verdict.status] += 1
+                yield line(names[index], index, verdict, body.details)
     except StropError as error:
         yield json.dumps({"error": f"The judge failed: {error}"}) + "\n"
         return

@@ -1,8 +1,8 @@
-"""One HTTP connection: uvicorn's, with deadlines for a request's head and a bound on how many there are.
+"""One HTTP connection: uvicorn's, with deadlines for both sides and a bound on how many there are.
 
 A connection without a request in progress is closed when the head of its next request is not complete in time, however
-slowly bytes drip in. When there are too many, those that have been idle longest make room, so that ten thousand idle
-connections cannot keep a client out.
+slowly bytes drip in; one whose client does not take its answer is cut. When there are too many, those that have been
+idle longest make room, so that ten thousand idle connections cannot keep a client out.
 """
 
 from __future__ import annotations
@@ -20,12 +20,14 @@ class Connection(H11Protocol):
     """See the module. `bounded` makes the class for one server."""
 
     head_seconds: float
+    answer_seconds: float
     most: int
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.since = self.loop.time()
         self._deadline: asyncio.TimerHandle | None = None
+        self._unread: asyncio.TimerHandle | None = None
 
     @property
     def idle(self) -> bool:
@@ -62,8 +64,23 @@ class Connection(H11Protocol):
         self.since = self.loop.time()
         super().on_response_complete()
 
+    def pause_writing(self) -> None:
+        """What was sent piles up: the client does not read. Closing would wait for it, so the connection is cut."""
+        super().pause_writing()
+        self._unread = self.loop.call_later(self.answer_seconds, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        self._read_again()
+        super().resume_writing()
+
+    def _read_again(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
+
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_deadline()
+        self._read_again()
         super().connection_lost(exc)
 
     def _expect_head(self) -> None:
@@ -80,6 +97,7 @@ class Connection(H11Protocol):
             self.transport.abort()
 
 
-def bounded(head_seconds: float, most: int) -> type[Connection]:
+def bounded(head_seconds: float, answer_seconds: float, most: int) -> type[Connection]:
     """The connection class of a server with these bounds."""
-    return type("BoundedConnection", (Connection,), {"head_seconds": head_seconds, "most": most})
+    bounds = {"head_seconds": head_seconds, "answer_seconds": answer_seconds, "most": most}
+    return type("BoundedConnection", (Connection,), bounds)

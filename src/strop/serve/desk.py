@@ -6,10 +6,10 @@ import asyncio
 import math
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Iterable
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -119,13 +119,13 @@ class Desk:
         async with self._starting:
             return self._judges.get(stop) or await asyncio.to_thread(self._start, stop)
 
-    def _give_up(self, judge: Judge) -> None:
+    async def _give_up(self, judge: Judge) -> None:
         """A judge that broke is replaced when the next request needs it."""
         for stop, known in list(self._judges.items()):
             if known is judge:
                 del self._judges[stop]
-        self.counts.restarts.inc()
-        judge.close()
+                self.counts.restarts.inc()
+        await asyncio.to_thread(judge.close)
 
     def close(self) -> None:
         for judge in self._judges.values():
@@ -162,22 +162,25 @@ class Desk:
     async def stream(
         self, jobs: Iterable[tuple[Any, Task, str]], *, checks: Literal["all", "visible", "hidden"] = "all",
         stop: bool = True, endpoint: str,
-    ) -> AsyncIterator[tuple[Any, Verdict]]:  # fmt: skip
+    ) -> AsyncGenerator[tuple[Any, Verdict], None]:  # fmt: skip
         """Verdicts as they come. Raises StropError when the judge broke; the next call starts another."""
         judge = await self._judge(stop)
         try:
-            async for key, verdict in judge.astream(jobs, checks=checks):
-                self.counts.programs.labels(endpoint, verdict.status).inc()
-                self.counts.cpu.inc(verdict.seconds)
-                yield key, verdict
+            # An async generator, though declared as an iterator: closing it drops what has not started.
+            async with aclosing(cast(AsyncGenerator, judge.astream(jobs, checks=checks))) as stream:
+                async for key, verdict in stream:
+                    self.counts.programs.labels(endpoint, verdict.status).inc()
+                    self.counts.cpu.inc(verdict.seconds)
+                    yield key, verdict
         except StropError:
-            self._give_up(judge)
+            await self._give_up(judge)
             raise
 
     async def verdict(self, task: Task, program: str, *, stop: bool = True, endpoint: str) -> Verdict:
         """The verdict on one program."""
-        async for _, verdict in self.stream([(0, task, program)], stop=stop, endpoint=endpoint):
-            return verdict
+        async with aclosing(self.stream([(0, task, program)], stop=stop, endpoint=endpoint)) as stream:
+            async for _, verdict in stream:
+                return verdict
         raise StropError("The judge gave no verdict.")
 
     async def execute(self, source: str, stdin: str, limits: Limits, *, endpoint: str) -> Execution:
@@ -191,7 +194,7 @@ class Desk:
             self.counts.programs.labels(endpoint, "judge_error").inc()
             raise
         except StropError:
-            self._give_up(judge)
+            await self._give_up(judge)
             raise
         self.counts.programs.labels(endpoint, "timeout" if done.exit_code is None else "run").inc()
         return done

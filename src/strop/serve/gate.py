@@ -22,7 +22,7 @@ PUBLIC = frozenset({"/health", "/v1/ping"})
 BODIES = 4
 """All bodies together may be so many times as large as one."""
 
-LINGER_SECONDS = 2.0
+LINGER_SECONDS = 1.0
 
 Message: TypeAlias = dict[str, Any]
 
@@ -63,9 +63,7 @@ class Gate:
             nonlocal code
             if message["type"] == "http.response.start":
                 code = message["status"]
-            # A client that does not read must not hold what it asked for for ever.
-            async with asyncio.timeout(self.desk.settings.body_seconds):
-                await send(message)
+            await send(message)
 
         try:
             self._inspect(scope)
@@ -73,8 +71,6 @@ class Gate:
             await self.app(scope, _replay(bytes(body), receive), answer)
         except Refused as refusal:
             await _refuse(answer, receive, refusal, patient=b"expect" not in dict(scope["headers"]))
-        except TimeoutError:
-            code = code or 408
         finally:
             self.held -= len(body)
             self.desk.counts.requests.labels(endpoint, str(code or 499)).inc()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from typing import Any
 
 from fastapi import APIRouter, HTTPException, Request
@@ -59,7 +60,8 @@ async def _verdicts(request: Request, jobs: list[tuple[Task, str]], endpoint: st
     found: dict[int, Verdict] = {}
     with desk.admitted(len(jobs)) as ticket:
         numbered = [(index, task, program) for index, (task, program) in enumerate(jobs)]
-        async for index, verdict in desk.stream(numbered, stop=False, endpoint=endpoint):
-            ticket.leave()
-            found[index] = verdict
+        async with aclosing(desk.stream(numbered, stop=False, endpoint=endpoint)) as stream:
+            async for index, verdict in stream:
+                ticket.leave()
+                found[index] = verdict
     return [found[index] for index in range(len(jobs))]

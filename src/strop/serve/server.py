@@ -40,12 +40,13 @@ def serve(address: str, settings: Settings) -> None:
     listener = listen(*split_address(address), has_token=settings.token is not None)
     desk = Desk(settings)
     try:
+        check_sets(settings)
         desk.open()
         logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s: %(message)s", stream=sys.stderr)
         most = allowed_connections(settings.connections)
         config = uvicorn.Config(
             gated(desk),
-            http=bounded(settings.head_seconds, most),
+            http=bounded(settings.head_seconds, settings.body_seconds, most),
             backlog=max(8, most // 8),  # so many come in at once: not enough to drop one that has yet to be read
             ws="none",
             loop="asyncio",
@@ -68,6 +69,16 @@ def serve(address: str, settings: Settings) -> None:
     finally:
         desk.close()
         listener.close()
+
+
+def check_sets(settings: Settings) -> None:
+    """Raise StropError for a task that this server could not judge."""
+    from strop.serve.batch import unfit
+
+    for name, tasks in settings.tasks.items():
+        for task in tasks:
+            for problem in unfit(task):
+                raise StropError(f"--tasks {name}: task {task.id!r}, {problem}.")
 
 
 def split_address(address: str) -> tuple[str, int]:
