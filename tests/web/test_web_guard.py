@@ -215,4 +215,5 @@ def test_the_command_listens_on_loopback_alone_and_ends_with_ctrl_c(folder):
         started = time.monotonic()
         process.wait(15)
     assert time.monotonic() - started < 10
+    assert process.returncode == 0
     assert "Traceback" not in (process.stderr.read() if process.stderr else "")

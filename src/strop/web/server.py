@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from strop.types import StropError
@@ -51,4 +52,5 @@ def serve(folder: Path, port: int | None = None, on_ready: Callable[[str], None]
             h11_max_incomplete_event_size=LONGEST_HEAD, http="h11", lifespan="on", timeout_graceful_shutdown=3,
         )  # fmt: skip
         on_ready(f"http://{ADDRESS}:{door.getsockname()[1]}/")
-        uvicorn.Server(config).run(sockets=[door])
+        with suppress(KeyboardInterrupt):  # which is how it is meant to end
+            uvicorn.Server(config).run(sockets=[door])
