@@ -64,14 +64,6 @@ def test_a_port_in_use_is_said(server):
     assert "cannot listen" in refused("--serve", f"127.0.0.1:{server.port}")
 
 
-def test_a_token_file_opens_a_public_address(tmp_path):
-    token = "0123456789abcdef"
-    (tmp_path / "token").write_text(token + "\n")
-    with Server("--token-file", str(tmp_path / "token"), host="0.0.0.0") as one:
-        assert one.client.get("/metrics").status_code == 401
-        assert one.client.get("/metrics", headers={"Authorization": f"Bearer {token}"}).status_code == 200
-
-
 def test_it_describes_itself(server):
     document = server.client.get("/openapi.json").json()
     assert document["openapi"].startswith("3.")
