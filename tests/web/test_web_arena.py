@@ -133,15 +133,15 @@ def test_two_viewers_vote_at_once(folder):
                 failed.append(answer.status_code)
             page = answer.text
 
-    threads = [threading.Thread(target=viewer, args=(number,)) for number in range(4)]
+    threads = [threading.Thread(target=viewer, args=(number,)) for number in range(5)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert failed == []
     ballots = votes.read(folder / "run")
-    assert len(ballots) == len({ballot.pair for ballot in ballots}) == 48
-    assert Counter(ballot.choice for ballot in ballots) == dict.fromkeys(votes.CHOICES, 12)
+    assert len(ballots) == len({ballot.pair for ballot in ballots}) == 60
+    assert Counter(ballot.choice for ballot in ballots) == dict.fromkeys(votes.CHOICES, 15)
     with sqlite3.connect(folder / "run" / votes.FILE) as database:
         assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 

@@ -14,6 +14,7 @@ from web_runs import HOSTILE_ID
 
 from strop.papers.results import results_folder
 from strop.run import Run
+from strop.types import Task
 from strop.web.site import url
 
 
@@ -161,12 +162,16 @@ def test_missing_and_damaged_results_files(folder, tmp_path):
     assert "is missing" in without_figure.text
 
 
-def test_task_sets(client):
+def test_task_sets(client, folder):
     page = client.get("/tasks?set=basics&words=prime")
     assert "basics/is_prime" in page.text
     one = client.get(url("/task", set="basics", id="basics/is_prime"))
     assert "is_prime(" in one.text
     assert "hidden" in one.text
+    own = open_site(folder, own_tasks={"mine/greet.jsonl": [Task(id="greet/1", prompt="Greet.", checks=())]})
+    assert "mine/greet.jsonl" in own.get("/tasks").text
+    for name in ("mine/greet.jsonl", "elsewhere/greet.jsonl"):
+        assert "Greet." in own.get(url("/task", set=name, id="greet/1")).text
     # What a manifest names is no reason to open a file.
     for name in ("/etc/passwd", "../secret.jsonl", "humaneval:/etc/passwd/../x", "nope"):
         assert client.get(url("/tasks", set=name)).status_code in (200, 404)

@@ -16,6 +16,10 @@ import typer
 
 def view(
     folder: Annotated[Path, typer.Argument(metavar="RUNS_FOLDER", help="Holds runs, or is one.")] = Path("runs"),
+    tasks: Annotated[
+        list[str] | None,
+        typer.Option("--tasks", "-t", metavar="TASKS", help="Show this task file too, for its runs; repeatable."),
+    ] = None,
     port: Annotated[
         int | None, typer.Option("--port", min=0, max=65535, help="Port; default: 8640, or a free one if taken.")
     ] = None,
@@ -28,4 +32,4 @@ def view(
         if not no_browser:
             threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
 
-    serve(folder, port, ready)
+    serve(folder, port, tasks=tasks or (), on_ready=ready)

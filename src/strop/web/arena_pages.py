@@ -16,7 +16,7 @@ from strop.run import Run
 from strop.types import StropError
 from strop.web import figures, votes
 from strop.web.guard import OUTPUT_POLICY
-from strop.web.library_pages import is_at_hand, task_set
+from strop.web.library_pages import task_set
 from strop.web.pairs import Pair, Player, draw
 from strop.web.play import bare_task, play
 from strop.web.site import NotThere, Site, about, url
@@ -95,11 +95,8 @@ def run_pair(site: Site, request: Request, form: dict[str, str]) -> Response:
 def _task(site: Site, pair: Pair) -> Any:
     with Run.read(site.folder(pair.home)) as opened:
         spec = about(pair.home, opened.manifest).tasks
-    if is_at_hand(spec):
-        found = next((task for task in task_set(spec) if task.id == pair.task_id), None)
-        if found is not None:
-            return found
-    return bare_task(pair.task_id)
+    found = next((task for task in task_set(site, spec) or () if task.id == pair.task_id), None)
+    return found or bare_task(pair.task_id)
 
 
 def output(site: Site, request: Request) -> Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from strop.papers import find
@@ -94,15 +95,18 @@ def tasks(site: Site, request: Request) -> Response:
     query = request.query_params
     name, words, start = query.get("set", ""), query.get("words", ""), number_of(query, "start")
     if not name:
-        return site.page("tasks.html.j2", here="tasks", sets=sets(), name="", rows=[], words="", foot=None)
+        return site.page("tasks.html.j2", here="tasks", sets=sets(site), name="", rows=[], words="", foot=None)
+    found = task_set(site, name)
+    if found is None:
+        raise NotThere("This task set is not one of those at hand.")
     wanted = words.lower().split()
     rows = [
         task
-        for task in task_set(name)
+        for task in found
         if all(word in f"{task.id} {' '.join(task.tags)} {task.split} {task.prompt}".lower() for word in wanted)
     ]
     return site.page(
-        "tasks.html.j2", here="tasks", sets=sets(), name=name, words=words, rows=rows[start : start + PAGE],
+        "tasks.html.j2", here="tasks", sets=sets(site), name=name, words=words, rows=rows[start : start + PAGE],
         foot=pages("/tasks", len(rows), start, set=name, words=words),
     )  # fmt: skip
 
@@ -120,7 +124,7 @@ def task(site: Site, request: Request) -> Response:
             tally, record = site.tally(run_name, opened), site.records(run_name, opened).get(task_id, {})
         ended = [(stage, tasks[task_id]) for stage, tasks in tally.items() if task_id in tasks]
         name = said.tasks
-    found = next((one for one in task_set(name) if one.id == task_id), None) if is_at_hand(name) else None
+    found = next((one for one in task_set(site, name) or () if one.id == task_id), None)
     if found is None and not record and not ended:
         raise NotThere("There is no such task.")
     return site.page(
@@ -130,29 +134,31 @@ def task(site: Site, request: Request) -> Response:
     )  # fmt: skip
 
 
-def sets() -> list[str]:
+def sets(site: Site) -> list[str]:
     """Names of the task sets that can be read without asking the network."""
-    return [name for name in SETS if is_at_hand(name)]
+    return [*(name for name in SETS if _is_here(name)), *site.own_tasks]
 
 
-def is_at_hand(spec: str) -> bool:
-    """Whether `spec`, which may come from a run's manifest, names a set of Strop's whose data is on this machine.
-
-    A file named in a manifest is not opened: a run folder from elsewhere must not choose what is read here.
-    """
-    name = spec.partition(":")[0]
+def _is_here(name: str) -> bool:
     variable = {"mbpp": "STROP_MBPP", "apps": "STROP_APPS"}.get(name.partition("-")[0])
     try:
-        return name in SETS and (variable is None or data_path(variable) is not None)
+        return variable is None or data_path(variable) is not None
     except StropError:
         return False
 
 
-def task_set(spec: str) -> list[Task]:
-    """All tasks of a set that is at hand. Raises NotThere for any other."""
-    if not is_at_hand(spec):
-        raise NotThere("This task set is not one of those at hand.")
-    return _loaded(spec.partition(":")[0])
+def task_set(site: Site, spec: str) -> list[Task] | None:
+    """The tasks that `spec` names, all splits; None when they are not at hand.
+
+    `spec` may come from a run's manifest: a set of Strop's whose data is on this machine, or a file that was given when
+    the page was started, known by its name. No other file is opened: a run folder from elsewhere must not choose what
+    is read here.
+    """
+    name = spec.partition(":")[0]
+    if name in SETS:
+        return _loaded(name) if _is_here(name) else None
+    own = [one for one in site.own_tasks if one == spec or PurePath(one).name == PurePath(name).name]
+    return site.own_tasks[own[0]] if own else None
 
 
 @lru_cache(maxsize=4)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -32,20 +32,28 @@ def listen(port: int | None) -> socket.socket:
     raise StropError(f"Port {port} of {ADDRESS} cannot be used: {problem}. Choose another with --port.")
 
 
-def serve(folder: Path, port: int | None = None, on_ready: Callable[[str], None] = lambda address: None) -> None:
+def serve(
+    folder: Path,
+    port: int | None = None,
+    *,
+    tasks: Sequence[str] = (),
+    on_ready: Callable[[str], None] = lambda address: None,
+) -> None:
     """Serve the runs below `folder` until Ctrl-C. `on_ready` is called with the address when it answers.
 
-    Raises StropError when the folder or the port cannot be used, or the extra `web` is not installed.
+    `tasks`: task files of the user's, besides the sets that Strop knows. Raises StropError when the folder, a task file
+    or the port cannot be used, or the extra `web` is not installed.
     """
     try:
         import starlette  # noqa: F401
         import uvicorn
     except ImportError as error:
         raise StropError("`strop view` needs the extra `web`: pip install 'strop[web]'.") from error
+    from strop.tasks import load
     from strop.web.app import create_app
     from strop.web.site import Site
 
-    app = create_app(Site(folder))
+    app = create_app(Site(folder, own_tasks={spec: load(spec, split="all") for spec in tasks}))
     with listen(port) as door:
         config = uvicorn.Config(
             app, log_level="warning", access_log=False, server_header=False, proxy_headers=False, ws="none",

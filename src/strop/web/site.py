@@ -23,7 +23,7 @@ from strop.report import charts, html
 from strop.report.data import STATUS_ORDER, STATUS_WORDS
 from strop.report.text import excerpt
 from strop.run import Run, browse
-from strop.types import StropError
+from strop.types import StropError, Task
 from strop.web.pairs import Pairs
 from strop.web.play import Stage
 
@@ -38,7 +38,7 @@ DEPTH = 4
 """Levels of folders below the runs folder in which runs are looked for."""
 MOST_RUNS = 5_000
 FILES = ("manifest.json", "run.sqlite", "run.sqlite-wal", "run.sqlite-shm", "run.lock", "report.json", "search.json",
-         "arena.sqlite", "arena.sqlite-wal", "arena.sqlite-shm")  # fmt: skip
+         "arena.sqlite", "arena.sqlite-journal")  # fmt: skip
 """Everything that is opened in a run's folder."""
 MOST_START = 10**9
 
@@ -50,11 +50,22 @@ class NotThere(Exception):
 class Site:
     """One served folder. Safe for several threads."""
 
-    def __init__(self, root: Path, *, results: Path | None = None, rng: random.Random | None = None) -> None:
-        """`results`: where the results files of papers lie. Raises StropError when `root` is not a folder."""
+    def __init__(
+        self,
+        root: Path,
+        *,
+        own_tasks: Mapping[str, list[Task]] | None = None,
+        results: Path | None = None,
+        rng: random.Random | None = None,
+    ) -> None:
+        """`own_tasks`: the user's task sets by the name of their file. `results`: where results files of papers lie.
+
+        Raises StropError when `root` is not a folder.
+        """
         if not root.is_dir():
             raise StropError(f"{root} is not a folder; give the folder that holds your runs.")
         self.root = root.resolve()
+        self.own_tasks = dict(own_tasks or {})
         self.results = results or results_folder()
         self.token = secrets.token_urlsafe(24)
         self.random = rng or random.SystemRandom()

@@ -69,8 +69,7 @@ def save(folder: Path, ballot: Ballot) -> bool:
     values = asdict(ballot) | {"time": ballot.time or time.time()}
     marks = ", ".join("?" for _ in _NAMES)
     with _told(folder), closing(_connect(folder / FILE)) as connection:
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("BEGIN IMMEDIATE")  # waits for other viewers, who are done in a moment
         connection.execute(_SCHEMA)
         done = connection.execute(
             f"INSERT INTO votes ({', '.join(_NAMES)}) VALUES ({marks}) ON CONFLICT DO NOTHING",
@@ -85,6 +84,8 @@ def read(folder: Path) -> list[Ballot]:
     if not (folder / FILE).is_file():
         return []
     with _told(folder), closing(_connect(folder / FILE)) as connection:
+        if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'votes'").fetchone():
+            return []  # the first vote is being written
         rows = connection.execute(f"SELECT {', '.join(_NAMES)} FROM votes ORDER BY time, pair").fetchall()
     return [_ballot(dict(zip(_NAMES, row, strict=True))) for row in rows]
 
