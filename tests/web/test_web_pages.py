@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import time
+from collections import Counter
 
 import pytest
 import web_runs
@@ -15,6 +16,7 @@ from web_runs import HOSTILE_ID
 from strop.papers.results import results_folder
 from strop.run import Run
 from strop.types import Task
+from strop.web import figures
 from strop.web.site import url
 
 
@@ -112,6 +114,32 @@ def test_comparison_is_paired_and_says_what_the_statistics_say(client, folder):
     assert f"p = {stats.mcnemar_p(*firsts):.3g}" in text
     backwards = Elements(client.get("/compare?a=real&as=after-1&b=real&bs=before").text).text
     assert rates.difference(counts["after-1"], counts["before"])["words"] in backwards
+
+
+def test_the_matrix_of_tasks_is_ordered_and_filtered():
+    def ended(passed: int, failed: int) -> Counter[str]:
+        return Counter(passed=passed, failed=failed, judge_error=3, unjudged=2)
+
+    tally = {
+        "guard-before": {"g/1": ended(1, 0)},
+        "before": {"t/1": ended(1, 3), "t/2": ended(4, 0), "t/3": ended(2, 2)},
+        "after-10": {"t/1": ended(1, 3), "t/2": ended(0, 4)},
+        "after-2": {"t/1": ended(4, 0), "t/2": ended(4, 0), "t/3": Counter(unjudged=4)},
+    }
+    records = {"t/2": {"tags": ["Sorting"], "split": "held-out"}, "t/3": {"tags": [], "split": ""}}
+    stages, rows = figures.matrix(tally, records)
+    assert stages == ["before", "after-2", "after-10", "guard-before"]
+    assert [row["id"] for row in rows] == ["t/1", "t/2", "t/3", "g/1"]
+    assert rows[0]["cells"][0] == {"passed": 1, "judged": 4, "rate": 0.25}, "a failure of the judge is in no rate"
+    assert rows[2]["cells"][1:] == [None, None, None]
+    orders = {order: [row["id"] for row in figures.matrix(tally, records, order=order)[1]] for order in figures.ORDERS}
+    assert orders["worst"] == ["t/1", "t/3", "t/2", "g/1"]  # means over stages: 1/2, 1/2, 2/3
+    assert orders["best"] == ["t/2", "t/1", "t/3", "g/1"]
+    assert orders["change"] == ["t/2", "t/1", "t/3", "g/1"]
+    assert [row["id"] for row in figures.matrix(tally, records, "sorting HELD")[1]] == ["t/2"]
+    (card,) = [card for card in figures.headline(tally, records) if card["label"] == "held-out"]
+    assert [row["estimate"]["value"] for row in card["rows"]] == [1.0, 1.0, 0.0]
+    assert card["difference"]["value"] == -1.0
 
 
 def test_a_search_tree_has_every_program_behind_its_nodes(client, folder):

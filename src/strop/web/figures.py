@@ -123,9 +123,9 @@ def matrix(
         return of[-1] - of[0] if len(of) > 1 else 0.0
 
     keys = {"worst": rate, "best": lambda row: -rate(row), "change": lambda row: -abs(change(row))}
+    by = keys.get(order, lambda row: 0.0)
     # Tasks of practice and guards, which no measured stage has, come after the others.
-    rows.sort(key=lambda row: not any(row["cells"][:shown]))
-    return stages, sorted(rows, key=keys[order]) if order in keys else rows
+    return stages, sorted(rows, key=lambda row: (not any(row["cells"][:shown]), by(row)))
 
 
 def compared(before: Counts, after: Counts, firsts: Sequence[Mapping[str, bool]]) -> dict[str, Any] | None:

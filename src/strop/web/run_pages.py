@@ -132,7 +132,7 @@ def samples(site: Site, request: Request) -> Response:
         tally = site.tally(name, opened)
         if not tally:
             raise NotThere("This run has no samples yet.")
-        stage = stage or figures.measured(tally)[-1:][0] if figures.measured(tally) else stage or next(iter(tally))
+        stage = stage or [*tally, *figures.measured(tally)][-1]
         if stage not in tally:
             raise NotThere(f"This run has no stage '{excerpt(stage, 100)}'.")
         rows = browse.rows(opened, stage, task_id=task_id or None, status=status or None, start=start, limit=PAGE)
