@@ -193,7 +193,7 @@ CONTRAST = """() => {
 }"""
 
 
-@pytest.mark.parametrize(("width", "dark"), [(390, True), (1280, False)])
+@pytest.mark.parametrize(("width", "dark"), [(390, True), pytest.param(1280, False, marks=pytest.mark.slow)])
 def test_every_page_fits_is_quiet_and_readable(chromium, site, width, dark):
     with tab(chromium, width, dark) as (page, said):
         for address in ADDRESSES:
