@@ -10,10 +10,11 @@ from typing import Any, Literal
 from strop.judge import codec, compare
 from strop.judge.bounds import Bounds, Usage
 from strop.judge.link import Link
+from strop.judge.nursery import Zygote
 from strop.judge.outcome import Outcome, load_failure, place_of, result, status_of
 from strop.judge.sandbox.checker import LARGEST_FILE
 from strop.judge.script import BrokenCheck, Script, Sides, compile_script, find_evidence, run_script
-from strop.judge.session import Ended, Session, Zygote
+from strop.judge.session import Ended, Session
 from strop.judge.staff import MAX_PROGRAM
 from strop.types import CallCheck, Check, CheckResult, ScriptCheck, StdioCheck, Task, TextCheck
 

@@ -25,10 +25,10 @@ from typing import Any
 from strop.judge import testing
 from strop.judge.bounds import Bounds
 from strop.judge.checks import Bench, JudgeLimit, Prepared
+from strop.judge.nursery import Zygote, ZygoteGone
 from strop.judge.sandbox import checker, kernel
 from strop.judge.sandbox.selftest import problems
 from strop.judge.sandbox.zygote import LEVELS
-from strop.judge.session import Zygote, ZygoteGone
 
 LENGTH = struct.Struct("<I")
 MEMORY = 3 << 29

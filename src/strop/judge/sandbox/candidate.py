@@ -29,6 +29,8 @@ from strop.judge import codec
 
 PROGRAM = "<program>"
 _CHANGEABLE = frozenset({list, dict, set, bytearray})
+_PIECE = 1 << 16
+"""Bytes read at once: from 128 KiB on, the C library maps and unmaps memory for each."""
 
 
 class _Capped(io.RawIOBase):
@@ -146,7 +148,7 @@ class Candidate:
     def receive(self):
         data = self.buffer
         while len(data) < 4 or len(data) < 4 + int.from_bytes(data[:4], "little"):
-            more = os.read(self.fd, 1 << 20)
+            more = os.read(self.fd, _PIECE)
             if not more:
                 raise _Hangup
             data += more

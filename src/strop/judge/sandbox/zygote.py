@@ -48,6 +48,10 @@ WORKER_FD = 60
 """Away from the low numbers, so that a program's own socket is always descriptor 3."""
 _SYS_CLONE = {"x86_64": 56, "aarch64": 220}.get(kernel.MACHINE)
 _STACK = 64 << 20
+_SMALL, _POOL, _POOL_HEADER = 512, 1 << 14, 48
+"""Python's allocator: largest size it serves itself, size and header of its pools (Objects/obmalloc.c)."""
+_MAPPED = 1 << 17
+"""Size from which the C library maps memory of its own for a piece."""
 
 _python = ctypes.PyDLL(None)
 # Looked up once here, and not by every child anew: what a child touches first is a page to be copied.
@@ -203,6 +207,21 @@ def _practise() -> None:
         )
 
 
+def _fill_gaps() -> None:
+    """Use up the free pieces of memory between what is in use, so that children take what they need from fresh pages
+    one after the other, instead of copying a page for each piece."""
+    libc = ctypes.CDLL(None)
+    _python.PyObject_Malloc.restype, libc.malloc.restype = ctypes.c_size_t, ctypes.c_size_t
+    _python.PyObject_Malloc.argtypes = libc.malloc.argtypes = (ctypes.c_size_t,)
+    for size in range(16, _SMALL + 1, 16):
+        while _python.PyObject_Malloc(size) % _POOL != _POOL_HEADER:  # the first piece of a fresh pool
+            pass
+    end = libc.malloc(_MAPPED // 2)
+    for size in (*(_MAPPED >> power for power in range(2, 8)), *range(1024, 16, -16)):
+        while libc.malloc(size) < end:
+            pass
+
+
 def _import_random() -> None:
     """Without its hook, which would seed it anew in every child: all programs start from the same seed."""
     register, os.register_at_fork = os.register_at_fork, lambda **_: None  # type: ignore[assignment]
@@ -242,6 +261,7 @@ def main() -> None:
     gc.collect()
     gc.disable()
     gc.freeze()
+    _fill_gaps()
     worker.send(b"R" + json.dumps({"level": config["level"]}).encode())
     zygote.serve()
 
