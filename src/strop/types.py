@@ -206,6 +206,9 @@ class Completion:
     token_ids: tuple[int, ...] | None = None
     logprobs: tuple[float, ...] | None = None
     """Natural-log probability of each chosen token under the model at temperature 1 (before top-p and top-k)."""
+    top_logprobs: tuple[tuple[tuple[int | str, float], ...], ...] | None = None
+    """At each token's place the `SamplingParams.logprobs` most likely tokens and their log-probabilities, most likely
+    first: token ids from local models, tokens' texts from endpoints. None when not asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -54,7 +54,9 @@ def echo(number: int, path: str, body: dict[str, Any] | None) -> Any:
     if "prompt" in body:
         reply["choices"] = [{"index": 0, "text": text, "finish_reason": "stop"}]
     if body.get("logprobs") not in (None, False):
-        reply["choices"][0]["logprobs"] = {"content": [{"token": "x", "logprob": -0.5} for _ in text.split()]}
+        top = [{"token": token, "logprob": logprob} for token, logprob in (("y", -1.5), ("x", -0.5), ("z", -2.5))]
+        entry = {"token": "x", "logprob": -0.5, "top_logprobs": top[: body.get("top_logprobs", 0)]}
+        reply["choices"][0]["logprobs"] = {"content": [entry for _ in text.split()]}
     return reply | {"choices": reply["choices"] * body.get("n", 1)}
 
 
@@ -73,6 +75,7 @@ def fault_server() -> Iterator[FaultServer]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
 
         def log_message(self, *args: Any) -> None: ...
 
@@ -144,7 +147,10 @@ def fault_server() -> Iterator[FaultServer]:
             self.end_headers()
             self.wfile.write(data)
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    class Server(ThreadingHTTPServer):
+        request_queue_size = 128  # with the usual 5, connections under load wait a second for a second try
+
+    server = Server(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
     state.url = f"http://127.0.0.1:{server.server_address[1]}/v1"

@@ -12,9 +12,11 @@ import pytest
 from fault_server import FAULTS, chat_answer, echo, fault_server
 
 from strop.models import load
+from strop.models.replies import read_reply
 from strop.types import Message, Request, SamplingParams, StropError
 
 PARAMS = SamplingParams(max_tokens=16)
+GREEDY = SamplingParams(max_tokens=16, temperature=0)
 FAST = {"first_pause": 0.01, "longest_pause": 0.05, "request_timeout": 1.0}
 KEY = "sk-strop-test-0123456789abcdef"
 
@@ -65,6 +67,7 @@ def test_the_probe_reports_what_the_server_can_do(server):
     able = endpoint(server).probe()
     assert (able.listed, able.chat, able.completions, able.n) == (True, True, True, True)
     assert (able.logprobs, able.stop, able.seed, able.usage) == (True, True, True, True)
+    assert (able.varies, able.top_k, able.context) == (True, True, None)
 
 
 def test_the_probe_sees_what_a_server_cannot_do(server):
@@ -73,17 +76,67 @@ def test_the_probe_sees_what_a_server_cannot_do(server):
             return "404"
         if body.get("n") or body.get("logprobs") or "seed" in body:
             return 400, {}, '{"error": {"message": "unknown field"}}'
-        return chat_answer("one two three 3", usage=None)
+        return chat_answer("one two three four five", usage=None)
 
     server.behave = poor
     model = endpoint(server)
     able = model.probe()
     assert (able.listed, able.chat, able.completions, able.n) == (None, True, False, False)
     assert (able.logprobs, able.stop, able.seed, able.usage) == (False, False, False, False)
+    assert not able.varies
+    with pytest.raises(StropError, match="would be copies"):
+        answers(model, ask(1))
     with pytest.raises(StropError, match="raw text"):
-        answers(model, [Request(prompt="def f", seed=0)])
+        answers(model, [Request(prompt="def f", seed=0)], GREEDY)
     with pytest.raises(StropError, match="no log-probabilities"):
-        answers(model, ask(1), SamplingParams(logprobs=2))
+        answers(model, ask(1), SamplingParams(temperature=0, logprobs=2))
+
+
+@pytest.mark.parametrize(
+    ("entry", "context"),
+    [
+        ({"max_model_len": 4096}, 4096),
+        ({"context_length": 8192}, 8192),
+        ({"meta": {"n_ctx": 1024, "n_ctx_train": 8192}}, 1024),
+        ({"max_model_len": "much", "meta": 7}, None),
+    ],
+)
+def test_the_context_is_read_from_the_list_of_models(server, entry, context):
+    server.behave = lambda n, p, b: {"data": [{"id": "m"} | entry]} if b is None else echo(n, p, b)
+    assert endpoint(server).probe().context == context
+
+
+def test_a_server_without_a_working_list_of_models_is_used_all_the_same(server):
+    """transformers' own server answers /models with an error when there is no hub cache."""
+    server.behave = lambda n, p, b: "500" if b is None else echo(n, p, b)
+    model = endpoint(server)
+    assert model.probe().listed is None
+    assert [path for path, body, *_ in server.seen if body is None] == ["/v1/models"]
+
+
+def test_the_limits_that_servers_apply_unasked_are_switched_off(server):
+    model = after_probe(endpoint(server), server, echo)
+    answers(model, ask(1))
+    answers(model, ask(1), SamplingParams(top_k=7))
+    answers(model, ask(1), GREEDY)
+    sent = [body for _, body, *_ in server.seen]
+    assert [(body.get("top_k"), body.get("min_p")) for body in sent] == [(-1, 0.0), (7, 0.0), (None, None)]
+
+
+def test_a_server_that_takes_no_top_k(server):
+    def plain(number, path, body):
+        return (
+            (400, {}, '{"error": {"message": "what is top_k?"}}')
+            if body and "top_k" in body
+            else echo(number, path, body)
+        )
+
+    server.behave = plain
+    model = endpoint(server)
+    assert not model.probe().top_k
+    assert answers(model, ask(1))[0].text == "question 0 0"
+    with pytest.raises(StropError, match="does not take top_k"):
+        answers(model, ask(1), SamplingParams(top_k=7))
 
 
 def test_a_server_that_insists_on_max_completion_tokens(server):
@@ -275,6 +328,35 @@ def test_log_probabilities_come_when_asked_for(server):
     model = endpoint(server)
     assert answers(model, ask(1))[0].logprobs is None
     assert answers(model, ask(1), SamplingParams(logprobs=1))[0].logprobs == (-0.5,) * 3
+
+
+def test_the_likeliest_tokens_come_when_asked_for(server):
+    model = endpoint(server)
+    assert answers(model, ask(1))[0].top_logprobs is None
+    top = answers(model, ask(1), SamplingParams(logprobs=2))[0].top_logprobs
+    assert top == ((("x", -0.5), ("y", -1.5)),) * 3
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        {"content": [{"token": "a", "logprob": "high"}]},
+        {"content": [{"token": "a", "logprob": -1.0, "top_logprobs": [{"token": "a"}]}]},
+        {"token_logprobs": [-1.0, None]},
+        {"token_logprobs": [-1.0], "top_logprobs": [{"a": float("nan")}]},
+    ],
+)
+def test_log_probabilities_that_are_no_numbers_are_a_broken_answer(server, found):
+    model = after_probe(endpoint(server, retries=1), server, lambda n, p, b: chat_answer("x", logprobs=found))
+    with pytest.raises(StropError, match="not numbers"):
+        answers(model, ask(1), SamplingParams(logprobs=1))
+
+
+def test_likeliest_tokens_in_the_completions_form():
+    found = {"token_logprobs": [-1.0, -2.0], "top_logprobs": [{"a": -3.0, "b": -1.0}, None]}
+    reply = read_reply({"choices": [{"text": "ba", "finish_reason": "stop", "logprobs": found}]})
+    assert reply.logprobs == (-1.0, -2.0)
+    assert reply.top_logprobs == ((("b", -1.0), ("a", -3.0)), ())
 
 
 def test_refusal_and_empty_answers(server):

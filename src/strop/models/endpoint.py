@@ -9,7 +9,9 @@ that a report can say "unknown". The key comes from STROP_API_KEY or OPENAI_API_
 request's header.
 
 Each request is sent with its own seed; whether the server honours it is in `probe().seed`. `token_ids` are not known,
-and `logprobs` only when `SamplingParams.logprobs` asks for them.
+and `logprobs` only when `SamplingParams.logprobs` asks for them. Servers have sampling defaults of their own (llama.cpp
+top-k 40 and min-p 0.05, vLLM those of the model's generation config); where the server takes the fields they are
+switched off, else `probe().top_k` is False and its samples follow its defaults.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from typing import Any
 
 from strop.models import Score
 from strop.models.draw import check_params
-from strop.models.probe import Capabilities, logprobs_fields, probe
+from strop.models.probe import NO_HIDDEN_LIMITS, Capabilities, logprobs_fields, probe
 from strop.models.replies import read_reply
 from strop.models.spec import ModelSpec
 from strop.models.stops import cut_at_stop
@@ -123,8 +125,17 @@ class Endpoint:
         able = self.probe()
         body: dict[str, Any] = {"model": self._model, able.max_field: params.max_tokens, "seed": request.seed % 2**31}
         body |= {"temperature": params.temperature, "top_p": params.top_p if params.temperature else 1.0}
-        if params.top_k and params.temperature:
-            body["top_k"] = params.top_k
+        if params.temperature:
+            if not able.varies:
+                raise StropError(
+                    f"{self.name} gave one and the same answer to different seeds at temperature 1, so samples from it "
+                    "would be copies. Draw with temperature 0, or repair the server: transformers' own, for instance, "
+                    "ignores the temperature unless the model's generation_config.json holds do_sample: true."
+                )
+            if params.top_k and not able.top_k:
+                raise StropError(f"{self.name} does not take top_k, and top_k={params.top_k} is asked for.")
+            if able.top_k:
+                body |= NO_HIDDEN_LIMITS | ({"top_k": params.top_k} if params.top_k else {})
         if params.stop:
             body["stop"] = list(params.stop[:MOST_STOPS])
         if isinstance(request.prompt, str):
@@ -160,6 +171,7 @@ class Endpoint:
             self.usage_missing += not known
         prompt_tokens, sampled_tokens = reply.prompt_tokens or 0, reply.sampled_tokens or 0
         price = prompt_tokens * self.options.price_prompt + sampled_tokens * self.options.price_sampled
+        tops = reply.top_logprobs if params.logprobs else None
         text = cut_at_stop(reply.text, params.stop)
         at_stop = text != reply.text or (reply.finish_reason == "stop" and reply.stop_reason in params.stop)
         return Completion(
@@ -173,4 +185,5 @@ class Endpoint:
                 money=price / 1e6,
             ),
             logprobs=reply.logprobs,
+            top_logprobs=tops and tuple(place[: params.logprobs] for place in tops),
         )

@@ -27,6 +27,8 @@ class Reply:
     """None when the server sent no `usage`."""
     sampled_tokens: int | None
     logprobs: tuple[float, ...] | None
+    top_logprobs: tuple[tuple[tuple[str, float], ...], ...] | None
+    """Tokens' texts with their log-probabilities, most likely first; as many as the server sent."""
     stop_reason: str | None
     """The stop string that ended it, from servers that tell (vLLM, SGLang)."""
 
@@ -59,6 +61,7 @@ def read_reply(body: dict[str, Any]) -> Reply:
         prompt_tokens,
         sampled_tokens,
         _logprobs(choice.get("logprobs")),
+        _alternatives(choice.get("logprobs")),
         stop_reason if isinstance(stop_reason, str) else None,
     )
 
@@ -78,12 +81,32 @@ def _logprobs(value: Any) -> tuple[float, ...] | None:
         return None
     content, plain = value.get("content"), value.get("token_logprobs")
     if isinstance(content, list):
-        numbers = [entry.get("logprob") if isinstance(entry, dict) else None for entry in content]
-    elif isinstance(plain, list):
-        numbers = plain
-    else:
+        return tuple(_number(entry.get("logprob") if isinstance(entry, dict) else None) for entry in content)
+    return tuple(map(_number, plain)) if isinstance(plain, list) else None
+
+
+def _alternatives(value: Any) -> tuple[tuple[tuple[str, float], ...], ...] | None:
+    """The likeliest tokens at each place, in the chat form (a list of objects a place) or the completions form (one
+    object a place)."""
+    if not isinstance(value, dict):
         return None
-    found = tuple(float(number) for number in numbers if isinstance(number, int | float) and not math.isnan(number))
-    if len(found) != len(numbers):
+    content, plain = value.get("content"), value.get("top_logprobs")
+    places = []
+    if isinstance(content, list):
+        for entry in content:
+            top = entry.get("top_logprobs") if isinstance(entry, dict) else None
+            places.append([(item.get("token"), item.get("logprob")) for item in top or () if isinstance(item, dict)])
+    elif isinstance(plain, list):
+        places = [list(place.items()) if isinstance(place, dict) else [] for place in plain]
+    if not any(places):
+        return None
+    return tuple(
+        tuple(sorted(((str(token), _number(logprob)) for token, logprob in place), key=lambda pair: -pair[1]))
+        for place in places
+    )
+
+
+def _number(value: Any) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool) or math.isnan(value):
         raise ValueError("logprobs that are not numbers")
-    return found
+    return float(value)

@@ -9,7 +9,7 @@ import random
 import re
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -105,10 +105,12 @@ class Transport:
         deadline: float = float("inf"),
         stop: threading.Event | None = None,
         accept: Any = None,
+        final: Collection[int] = (),
     ) -> Answer:
         """GET `route`, or POST `body` to it, until an answer comes that is a JSON object and passes `accept`.
 
         `accept(body)` raises ValueError for an answer that is malformed. `deadline` is a time of `time.monotonic`.
+        Statuses in `final` are not tried again.
         Raises Refused for a final status, StropError when attempts or time run out, Stopped when `stop` is set.
         """
         stop = stop or threading.Event()
@@ -117,7 +119,7 @@ class Transport:
             self._pause(self._resume_at, deadline, stop, "the server asked for a pause")
             attempts += 1
             try:
-                answer = self._attempt(route, body, deadline)
+                answer = self._attempt(route, body, deadline, final)
                 if accept is not None:
                     accept(answer)
                 return Answer(answer, attempts, time.monotonic() - started)
@@ -149,7 +151,9 @@ class Transport:
         if stop.is_set() or (wait > 0 and stop.wait(wait)):
             raise Stopped
 
-    def _attempt(self, route: str, body: Mapping[str, Any] | None, deadline: float) -> dict[str, Any]:
+    def _attempt(
+        self, route: str, body: Mapping[str, Any] | None, deadline: float, final: Collection[int]
+    ) -> dict[str, Any]:
         http, limit = self._http, self.options.request_timeout
         end = min(time.monotonic() + limit, deadline)
         try:
@@ -171,7 +175,8 @@ class Transport:
             raise _Broken(f"the connection broke ({type(error).__name__}: {error})") from error
         text = data.decode("utf-8", "replace")
         if response.status_code != 200:
-            self._raise_for(response.status_code, text, response.headers.get("retry-after"), route, body)
+            again = response.status_code in RETRIED and response.status_code not in final
+            self._raise_for(response.status_code, text, response.headers.get("retry-after"), route, body, again)
         try:
             answer = json.loads(text)
         except ValueError as error:
@@ -180,9 +185,9 @@ class Transport:
             raise _Broken(f"it sent JSON that is not an object: {text[:80]!r}")
         return answer
 
-    def _raise_for(self, status: int, text: str, retry_after: str | None, route: str, body: Any) -> None:
+    def _raise_for(self, status: int, text: str, retry_after: str | None, route: str, body: Any, again: bool) -> None:
         said = _server_message(text)
-        if status in RETRIED:
+        if again:
             raise _Broken(f"it answered {status} ({said})", _seconds(retry_after))
         if status in (401, 403):
             where = "the key in STROP_API_KEY or OPENAI_API_KEY" if self._key else "a request without a key"
