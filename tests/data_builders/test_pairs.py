@@ -20,6 +20,7 @@ from strop.types import Sample, Spent, StropError, Task, Verdict
 RULES = {
     "plum": plum(),
     "plum-all": plum("all"),
+    "plum-unparsed": plum(unparsed=True),
     "dstc": dstc(),
     "codedpo": ranked("mutual"),
     "agreement": ranked("agreement"),
@@ -109,7 +110,7 @@ def test_every_pair_is_within_a_task_capped_and_true_to_its_rule(words, name, pe
             assert set(good) <= {"passed", "judge_error"}
             assert "failed" in bad
         if pair.margin is not None:
-            assert pair.margin > 0
+            assert pair.margin > 0 or name == "dstc", "equal programs, apart only with their tests"
     for one in pools:
         mine = [pair for pair in built.pairs if pair.why["task_id"] == one.task.id]
         assert len(mine) <= per_task
@@ -170,6 +171,14 @@ def test_plum_drops_what_does_not_parse_and_labels_by_verdict_without_a_matrix()
     assert [(c.index, label) for c, label in labels(replace(rows, matrix=None))] == [(0, True), (2, False)]
 
 
+def test_unparsed_programs_stay_where_they_are_wanted():
+    rows = pool("11 00 11", ["def f(x): return x", "def f(x:", "def f(x): return x  # again"])
+    assert [(c.index, label) for c, label in labels(rows, unparsed=True)] == [(0, True), (1, False)]
+    (pair,) = make([rows], plum(unparsed=True)).pairs
+    assert pair.why["rejected_program"] == "def f(x:"
+    assert make([rows], plum()).dropped_tasks == {"all programs pass": 1}
+
+
 def test_unpaired_takes_tasks_with_one_label_too():
     rows = unpaired([pool("11 11"), pool("00 00 00", task_id="u")], Plain(), per_task=2)
     assert sorted((row.task_id, row.label) for row in rows) == [("t", True)] * 2 + [("u", False)] * 2
@@ -183,6 +192,9 @@ def test_dstc_joins_the_rare_test_to_the_best_and_the_easy_one_to_the_worst():
     assert pair.rejected == program(3).rstrip() + "\n\n\nassert f(0) == 0\n"
     plain = make([pool("110 111 100 000")], dstc(join=False)).pairs[0]
     assert plain.chosen == program(1)
+    (tied,) = make([pool("10 01")], dstc()).pairs
+    assert (tied.margin, "assert" in tied.chosen) == (0.0, True)
+    assert make([pool("10 01")], dstc(join=False)).dropped_tasks == {"all programs score the same": 1}
 
 
 def test_dstc_never_trains_on_hidden_tests():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from strop.train.examples import judged, preferences, rejection_sampled, with_references
+from strop.train.examples import judged, rejection_sampled, with_references
 from strop.types import CallCheck, Sample, Spent, Task, Verdict
 
 TASKS = [
@@ -80,9 +80,3 @@ def test_only_tasks_never_solved_get_their_reference_and_only_a_sound_one():
     assert taken == [("t1", "def f(): return 1 + 0")]
     assert len(examples) == 4
     assert all(example.own for example in rejection_sampled(with_references(given, set()), Plain(), per_task=4, seed=0))
-
-
-def test_preferences_pair_within_a_task():
-    pairs = preferences(rows(), Plain(), per_task=4, seed=0)
-    assert [(pair.why["task_id"], pair.rejected) for pair in pairs] == [("t0", "def f():\n    return 2")]
-    assert pairs[0].chosen in rows()[0].passing

@@ -41,9 +41,14 @@ def improve(
         str,
         typer.Option(
             "--recipe",
-            help="rft: imitate what passed. star: also references of tasks never solved. dpo: prefer what passed.",
+            help="rft: imitate what passed. star: also references of tasks never solved. dpo: prefer what passed. "
+            "plum, dstc, codedpo: pairs by these constructions. plum-kto: labels without pairs.",
         ),
     ] = "star",
+    tests: Annotated[
+        str | None,
+        typer.Option("--tests", metavar="WHICH", help="What constructions score with: all, visible, or a file."),
+    ] = None,
     rounds: Annotated[int, typer.Option("--rounds", min=1, help="How often to practise and train.")] = 1,
     practice_tasks: Annotated[
         int, typer.Option("--practice-tasks", min=0, help="Practice tasks each round; 0 for all.")
@@ -58,7 +63,11 @@ def improve(
     temperature: Annotated[float, typer.Option("--temperature", "-T", min=0.0)] = 0.8,
     max_tokens: Annotated[int, typer.Option("--max-tokens", min=1)] = 80,
     epochs: Annotated[float, typer.Option("--epochs", min=0.01)] = 2.0,
-    learning_rate: Annotated[float, typer.Option("--learning-rate", min=0.0)] = 1e-3,
+    learning_rate: Annotated[
+        float | None,
+        typer.Option("--learning-rate", min=0.0, help="Default: 1e-3 to imitate, 1e-4 to prefer.", show_default=False),
+    ] = None,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Examples a training step.")] = 8,
     lora_rank: Annotated[int, typer.Option("--lora-rank", min=1)] = 16,
     guard_tasks: Annotated[
         int, typer.Option("--guard-tasks", min=0, help="HumanEval tasks watched; 0: no guards.")
@@ -79,19 +88,25 @@ def improve(
     from strop.models.spec import is_local
     from strop.run import Run
     from strop.tasks import task_set_hash
-    from strop.train.improve import RECIPES, ImproveSettings, plan
+    from strop.train.improve import IMITATING, RECIPES, ImproveSettings, plan, usual_learning_rate
     from strop.train.improve import improve as improve_model
     from strop.train.lora import LearnerSettings
     from strop.types import StropError
 
     if recipe not in RECIPES:
         raise StropError(f"There is no recipe {recipe!r}; choose one of {', '.join(RECIPES)}.")
+    if tests is not None and recipe in (*IMITATING, "dpo"):
+        raise StropError(f"--tests is for recipes that make pairs by a construction; {recipe} reads the verdicts.")
     settings = ImproveSettings(
-        model=model, tasks=tasks, held_out=held_out, recipe=recipe, rounds=rounds,  # type: ignore[arg-type]
+        model=model, tasks=tasks, held_out=held_out, recipe=recipe, tests=tests,  # type: ignore[arg-type]
+        rounds=rounds,
         practice_tasks=practice_tasks or None, practice_samples=practice_samples, held_out_tasks=held_out_tasks or None,
         held_out_samples=held_out_samples, per_task=per_task, protocol=protocol, temperature=temperature,
         max_tokens=max_tokens, guard_tasks=guard_tasks, seed=seed,
-        learner=LearnerSettings(epochs=epochs, learning_rate=learning_rate, lora_rank=lora_rank, seed=seed),
+        learner=LearnerSettings(
+            epochs=epochs, learning_rate=learning_rate or usual_learning_rate(recipe), batch_size=batch_size,
+            lora_rank=lora_rank, seed=seed,
+        ),
     )  # fmt: skip
     config = asdict(settings)
     if dry_run:
@@ -106,7 +121,7 @@ def improve(
         inputs = {
             "model_fingerprint": loaded.fingerprint,
             "task_set_hash": task_set_hash([*work.practice, *work.held_out]),
-        }
+        } | test_file_hash(tests)
         run = Run.open(folder, command=command_line(), config=config, inputs=inputs, fresh=fresh)
         with run, progress(show=not quiet and not as_json) as on_progress:
             adapter = improve_model(run, settings, work, loaded, judge, on_progress)
@@ -114,8 +129,26 @@ def improve(
     show_outcome(folder, as_json, use)
 
 
+def test_file_hash(tests: str | None) -> dict[str, str]:
+    """For the manifest: what is in the file of written tests, where one is used."""
+    import hashlib
+    from pathlib import Path
+
+    from strop.types import StropError
+
+    if tests in (None, "all", "visible"):
+        return {}
+    try:
+        return {"tests": hashlib.sha256(Path(tests).read_bytes()).hexdigest()}
+    except OSError as error:
+        raise StropError(f"--tests {tests!r} is neither 'all' nor 'visible' nor a file that can be read.") from error
+
+
 def _show_plan(settings, work) -> None:
+    from strop.train.improve import IMITATING
+
     counts = work.samples(settings)
+    kind = "programs" if settings.recipe in (*IMITATING, "plum-kto") else "pairs"
     with_reference = sum(task.reference is not None for task in work.practice)
     typer.echo(
         f"{settings.recipe} on {settings.model}, {settings.rounds} round(s); {work.division}\n"
@@ -126,6 +159,6 @@ def _show_plan(settings, work) -> None:
         f"({', '.join(f'{name} {count}' for name, count in counts.items())}), at most "
         f"{sum(counts.values()) * settings.max_tokens:,} tokens\n"
         f"training: at most {len(work.practice) * settings.per_task * settings.rounds} "
-        f"{'pairs' if settings.recipe == 'dpo' else 'programs'} x {settings.learner.epochs:g} epochs, LoRA rank "
+        f"{kind} x {settings.learner.epochs:g} epochs, LoRA rank "
         f"{settings.learner.lora_rank}"
     )

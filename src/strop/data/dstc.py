@@ -14,14 +14,15 @@ from collections.abc import Sequence
 
 from strop.data.pairs import Draft, NoPair, Rule
 from strop.data.pools import Pool
-from strop.evals.pass_matrix import minimax
+from strop.evals.pass_matrix import Cell, minimax
 from strop.tasks.assertions import assertion_text
 
 
 def dstc(*, join: bool = True) -> Rule:
     """The minimax pair, one a task; the others tied with it follow in random order.
 
-    `join=False` leaves the tests out of the answers: the ablation, equal to best-against-worst by count.
+    `join=False` leaves the tests out of the answers: the ablation, equal to best-against-worst by count. Then programs
+    that pass equally many tests make no pair; joined with their tests they may.
     """
 
     def rule(pool: Pool, rng: random.Random) -> Sequence[Draft]:
@@ -38,7 +39,7 @@ def dstc(*, join: bool = True) -> Rule:
         rng.shuffle(chosen)
         rng.shuffle(rejected)
         passes = (matrix.values == 1).sum(axis=1)
-        return [
+        drafts = [
             Draft(
                 chosen=pool.candidates[good.program],
                 rejected=pool.candidates[bad.program],
@@ -53,7 +54,22 @@ def dstc(*, join: bool = True) -> Rule:
                 chosen_tail=shown[good.test] if join else "",
                 rejected_tail=shown[bad.test] if join else "",
             )
-            for good, bad in zip(chosen, rejected)
+            for good, bad in _couples(chosen, rejected)
+            if join or passes[good.program] > passes[bad.program]
         ]
+        if not drafts:
+            raise NoPair("all programs score the same")
+        return drafts
 
     return rule
+
+
+def _couples(chosen: Sequence[Cell], rejected: Sequence[Cell]) -> list[tuple[Cell, Cell]]:
+    """Each chosen cell with the next rejected one of another program, each used once."""
+    left, found = list(rejected), []
+    for good in chosen:
+        bad = next((cell for cell in left if cell.program != good.program), None)
+        if bad is not None:
+            left.remove(bad)
+            found.append((good, bad))
+    return found

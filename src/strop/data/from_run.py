@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from strop.tasks.protocols import Protocol
 
 METHODS: Mapping[str, str] = {
+    "verdict": "passing against failing programs, also those that do not parse",
     "plum": "passing against failing programs, as the run's verdicts say (or --tests)",
     "dstc": "minimax over programs and visible tests, trained on program and test joined",
     "codedpo": "best against worst by mutual ranking of programs and tests",
@@ -108,13 +109,13 @@ def suite_for(method: str, tests: str | None, tasks: Sequence[Task]) -> Callable
     """The tests that a method scores with, or None when the run's verdicts are enough.
 
     `tests`: `all` (every assertion of the task), `visible`, or a file that `strop data tests` wrote. Default: the
-    verdicts for `plum` and `random`, `visible` for `dstc` (it trains on tests), `all` for the others. Raises
+    verdicts for `verdict`, `plum` and `random`, `visible` for `dstc` (it trains on tests), `all` for the others. Raises
     StropError for an unknown source.
     """
     from strop.tasks.assertions import single_tests
 
     if tests is None:
-        if method in ("plum", "random"):
+        if method in ("verdict", "plum", "random"):
             return None
         tests = "visible" if method == "dstc" else "all"
     if tests == "all":
@@ -134,6 +135,7 @@ def rule_of(method: str, judge: Judge) -> Rule:
     from strop.data import codedpo, dstc, plum, ranked
 
     rules: dict[str, Callable[[], Rule]] = {
+        "verdict": lambda: plum.plum(unparsed=True),
         "plum": plum.plum,
         "dstc": dstc.dstc,
         "codedpo": codedpo.correctness,

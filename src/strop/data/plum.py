@@ -2,7 +2,7 @@
 
 The paper has a strong model write the tests; here they are the task's own, or written ones through the pass matrix. A
 program is positive when it passes every test, negative otherwise; programs that do not parse are dropped, as in the
-paper, because telling them apart teaches syntax only.
+paper, because telling them apart teaches syntax only. With `unparsed` they stay, for models that still err there.
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ if TYPE_CHECKING:
     from strop.tasks.protocols import Protocol
 
 
-def labels(pool: Pool) -> list[tuple[Candidate, bool]]:
-    """Each distinct program that parses, with whether it passes every known test of the matrix (or, without a matrix,
-    every check of the task). Programs without a known test are left out."""
+def labels(pool: Pool, *, unparsed: bool = False) -> list[tuple[Candidate, bool]]:
+    """Each distinct program that parses (`unparsed`: any), with whether it passes every known test of the matrix or,
+    without a matrix, every check of the task. Programs without a known test are left out."""
     passed = pool.truth if pool.matrix is None else all_pass(pool.matrix.values)
     rows: dict[str, tuple[Candidate, bool]] = {}
     for candidate, label in zip(pool.candidates, passed):
-        if not np.isnan(label) and not isinstance(parse(candidate.program), SyntaxError):
+        if not np.isnan(label) and (unparsed or not isinstance(parse(candidate.program), SyntaxError)):
             rows.setdefault(normal_form(candidate.program), (candidate, bool(label)))
     return list(rows.values())
 
 
-def plum(strategy: Literal["balanced", "all"] = "balanced") -> Rule:
+def plum(strategy: Literal["balanced", "all"] = "balanced", *, unparsed: bool = False) -> Rule:
     """Positive against negative programs of a task in random order.
 
     `balanced` uses each program once; `all` proposes every combination (give `build` `reuse=True`).
     """
 
     def rule(pool: Pool, rng: random.Random) -> Sequence[Draft]:
-        positive, negative = split(pool)
+        positive, negative = split(pool, unparsed=unparsed)
         rng.shuffle(positive)
         rng.shuffle(negative)
         couples = zip(positive, negative) if strategy == "balanced" else product(positive, negative)
@@ -56,13 +56,13 @@ def plum(strategy: Literal["balanced", "all"] = "balanced") -> Rule:
     return rule
 
 
-def split(pool: Pool) -> tuple[list[Candidate], list[Candidate]]:
+def split(pool: Pool, *, unparsed: bool = False) -> tuple[list[Candidate], list[Candidate]]:
     """Positive and negative programs. Raises NoPair when one side is empty."""
-    rows = labels(pool)
+    rows = labels(pool, unparsed=unparsed)
     positive = [candidate for candidate, label in rows if label]
     negative = [candidate for candidate, label in rows if not label]
     if not rows:
-        raise NoPair("no program that parses has a known test")
+        raise NoPair("no program has a known test" if unparsed else "no program that parses has a known test")
     if not negative:
         raise NoPair("all programs pass")
     if not positive:

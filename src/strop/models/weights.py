@@ -252,23 +252,32 @@ def _keep_dequantised(model: Any, tokenizer: Any, folder: Path) -> None:
             shutil.rmtree(part, ignore_errors=True)
 
 
+def check_base(spec: ModelSpec, base_fingerprint: str | None = None) -> None:
+    """Raise StropError when the adapter of `spec` was trained on another base model, where its folder says so."""
+    folder = spec.adapter
+    assert folder is not None
+    note_path = folder / ADAPTER_FILE
+    if not note_path.is_file():
+        return
+    try:
+        note = json.loads(note_path.read_text())
+        expected, base = note["base_fingerprint"], note["base"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise StropError(f"{note_path} is damaged: {_first_line(error)}") from error
+    found = base_fingerprint or fingerprint_of(spec, with_adapter=False)
+    if expected != found:
+        raise StropError(
+            f"Adapter {folder} was trained on {base}, and {spec.base} is a different model "
+            f"(fingerprint {found[:12]}, not {expected[:12]}). Load it as {base}+{folder}."
+        )
+
+
 def _add_adapter(model: Any, spec: ModelSpec, base_fingerprint: str, trainable: bool) -> Any:
     from peft import PeftModel
 
     folder = spec.adapter
     assert folder is not None
-    note_path = folder / ADAPTER_FILE
-    if note_path.is_file():
-        try:
-            note = json.loads(note_path.read_text())
-            expected, base = note["base_fingerprint"], note["base"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise StropError(f"{note_path} is damaged: {_first_line(error)}") from error
-        if expected != base_fingerprint:
-            raise StropError(
-                f"Adapter {folder} was trained on {base}, and {spec.base} is a different model "
-                f"(fingerprint {base_fingerprint[:12]}, not {expected[:12]}). Load it as {base}+{folder}."
-            )
+    check_base(spec, base_fingerprint)
     try:
         model = PeftModel.from_pretrained(model, str(folder), is_trainable=trainable)
         return model if trainable else model.merge_and_unload()

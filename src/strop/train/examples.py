@@ -10,7 +10,7 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from strop.tasks.likeness import distinct
-from strop.types import Preference, Prompt, Sample, Task, Verdict
+from strop.types import Prompt, Sample, Task, Verdict
 
 Key = tuple[str, int]
 
@@ -85,25 +85,3 @@ def with_references(rows: Sequence[Judged], sound: Container[str]) -> list[Judge
         else row
         for row in rows
     ]
-
-
-def preferences(rows: Sequence[Judged], protocol, *, per_task: int, seed: int) -> list[Preference]:
-    """Passing against failing programs of the same task, at most `per_task` pairs, each program used once."""
-    generator = random.Random(seed)
-    pairs = []
-    for row in rows:
-        chosen, rejected = list(row.passing), list(row.failing)
-        generator.shuffle(chosen)
-        generator.shuffle(rejected)
-        task = row.task.public()
-        pairs += [
-            Preference(
-                prompt=protocol.render(task),
-                chosen=protocol.answer(task, good),
-                rejected=protocol.answer(task, bad),
-                why={"task_id": task.id, "pass_rate": row.pass_rate},
-            )
-            for good, bad in list(zip(chosen, rejected))[:per_task]
-        ]
-    generator.shuffle(pairs)
-    return pairs

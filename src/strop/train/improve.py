@@ -17,15 +17,17 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from strop.evals.solve import OnProgress, measure, silent, task_records
 from strop.train import guard
+from strop.train.constructed import CONSTRUCTIONS, constructed, labelled
 from strop.train.dpo import train_dpo
-from strop.train.examples import Judged, judged, preferences, rejection_sampled, with_references
+from strop.train.examples import Judged, judged, rejection_sampled, with_references
+from strop.train.kto import train_kto
 from strop.train.lora import LearnerSettings
 from strop.train.sft import train_sft
 from strop.train.splits import load_apart
@@ -37,8 +39,17 @@ if TYPE_CHECKING:
     from strop.run import Run
     from strop.tasks.protocols import Protocol
 
-Recipe = Literal["star", "rft", "dpo"]
+Recipe = Literal["star", "rft", "dpo", "plum", "plum-kto", "dstc", "codedpo"]
 RECIPES: tuple[Recipe, ...] = get_args(Recipe)
+IMITATING: tuple[Recipe, ...] = ("star", "rft")
+LEARNING_RATES = {"imitating": 1e-3, "preferring": 1e-4}
+"""Usual learning rates by kind of recipe. Preferences move a model further at the same rate; theirs is a first choice
+that no experiment has tuned."""
+
+
+def usual_learning_rate(recipe: str) -> float:
+    """The learning rate of a recipe unless one is given."""
+    return LEARNING_RATES["imitating" if recipe in IMITATING else "preferring"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +62,11 @@ class ImproveSettings:
     """A separate task set to measure on; None divides `tasks` (see `splits.divide`)."""
     recipe: Recipe = "star"
     """`rft`: imitate the programs that passed. `star`: also the reference of tasks that no program solved. `dpo`:
-    prefer programs that passed to programs that failed."""
+    prefer programs that passed to programs that failed. `plum`, `dstc`, `codedpo`: pairs by these
+    constructions (`strop.data`), learned with DPO. `plum-kto`: the same labels without pairs, learned with KTO."""
+    tests: str | None = None
+    """What the constructions score programs with: `all` or `visible` assertions of the task, or a file of written
+    tests; None for each one's own default (`strop.data.from_run.suite_for`)."""
     rounds: int = 1
     practice_tasks: int | None = None
     """How many practice tasks each round uses; None for all."""
@@ -61,7 +76,7 @@ class ImproveSettings:
     held_out_samples: int = 2
     """Samples a held-out task, before and after."""
     per_task: int = 4
-    """Most distinct programs (rft) or pairs (dpo) learned from one task, so that easy tasks do not drown the rest."""
+    """Most distinct programs or pairs learned from one task, so that easy tasks do not drown the rest."""
     protocol: str = "auto"
     temperature: float = 0.8
     top_p: float = 0.95
@@ -169,7 +184,8 @@ def _learn(
 ) -> None:
     stage = f"train-{number}"
     began = time.monotonic()
-    rows = judged(plan.practice, *practised(run, number))
+    samples, verdicts = practised(run, number)
+    rows = judged(plan.practice, samples, verdicts)
     shared: dict[str, Any] = {
         "folder": run.path / stage,
         "adapter": adapter,
@@ -177,16 +193,28 @@ def _learn(
         "on_metrics": lambda step, values: run.save_metrics(stage, step, values),
         "on_progress": lambda done, total: on_progress(stage, done, total),
     }
-    if settings.recipe != "dpo":
+    learn: Callable[..., None] = train_dpo
+    if settings.recipe in IMITATING:
         if settings.recipe == "star":
             rows = with_references(rows, _sound_references(rows, judge))
-        examples = rejection_sampled(rows, plan.protocol, per_task=settings.per_task, seed=settings.seed)
-        run.save_result(f"{stage}-data", [asdict(example) for example in examples])
-        train_sft(settings.model, examples, **shared)
+        learn = train_sft
+        data: Sequence[Any] = rejection_sampled(rows, plan.protocol, per_task=settings.per_task, seed=settings.seed)
+    elif settings.recipe in CONSTRUCTIONS:
+        data, summary = constructed(
+            CONSTRUCTIONS[settings.recipe], plan.practice, samples, verdicts, plan.protocol, judge,
+            policy=settings.model, tests=settings.tests, per_task=settings.per_task, seed=settings.seed,
+            held_out=plan.held_out,
+        )  # fmt: skip
+        run.save_result(f"{stage}-labels", summary)
     else:
-        pairs = preferences(rows, plan.protocol, per_task=settings.per_task, seed=settings.seed)
-        run.save_result(f"{stage}-data", [asdict(pair) for pair in pairs])
-        train_dpo(settings.model, pairs, **shared)
+        learn = train_kto
+        data, summary = labelled(
+            plan.practice, samples, verdicts, plan.protocol, judge, tests=settings.tests, per_task=settings.per_task,
+            seed=settings.seed,
+        )  # fmt: skip
+        run.save_result(f"{stage}-labels", summary)
+    run.save_result(f"{stage}-data", [asdict(item) for item in data])
+    learn(settings.model, data, **shared)
     run.charge(stage, "training", Spent(seconds=time.monotonic() - began))
 
 

@@ -36,7 +36,7 @@ class LearnerSettings:
     seed: int = 0
 
 
-def lora_config(settings: LearnerSettings) -> LoraConfig:
+def lora_config(settings: LearnerSettings, task_type: str = "CAUSAL_LM") -> LoraConfig:
     """Adapters on all linear layers, without dropout so that a resumed run needs no random state."""
     from peft import LoraConfig
 
@@ -45,8 +45,13 @@ def lora_config(settings: LearnerSettings) -> LoraConfig:
         lora_alpha=settings.lora_alpha,
         lora_dropout=0.0,
         target_modules="all-linear",
-        task_type="CAUSAL_LM",
+        task_type=task_type,
     )
+
+
+def fresh_adapter(model: Any, settings: LearnerSettings) -> LoraConfig | None:
+    """The adapter to begin with; None for a model that brings one (`BASE+FOLDER`), which goes on learning."""
+    return None if hasattr(model, "peft_config") else lora_config(settings)
 
 
 def trainer_arguments(settings: LearnerSettings, folder: Path) -> dict[str, Any]:
@@ -79,7 +84,10 @@ def trainer_arguments(settings: LearnerSettings, folder: Path) -> dict[str, Any]
 def run_trainer(
     trainer: Trainer, base: str, folder: Path, adapter: Path, on_metrics: OnMetrics, on_progress: Callable
 ) -> None:
-    """Train from the last whole checkpoint in `folder`, report each step, then rename the adapter into place."""
+    """Train from the last whole checkpoint in `folder`, report each step, then rename the adapter into place.
+
+    Under `accelerate launch` every process trains and the first one reports and writes.
+    """
     from transformers import ProgressCallback, TrainerCallback
     from transformers.trainer_callback import PrinterCallback
 
@@ -97,11 +105,16 @@ def run_trainer(
 
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)
-    trainer.add_callback(Report())
+    if trainer.is_world_process_zero():
+        trainer.add_callback(Report())
     trainer.train(resume_from_checkpoint=last_checkpoint(folder))
+    trainer.accelerator.wait_for_everyone()
+    if not trainer.is_world_process_zero():
+        return
     partial = adapter.with_name(adapter.name + ".part")
     shutil.rmtree(partial, ignore_errors=True)
-    save_adapter(trainer.model, partial, base=base)
+    save_adapter(trainer.accelerator.unwrap_model(trainer.model), partial, base=base)
+    shutil.rmtree(partial / "ref", ignore_errors=True)  # TRL's frozen copy of an adapter that went on learning
     partial.rename(adapter)
     shutil.rmtree(folder, ignore_errors=True)
 

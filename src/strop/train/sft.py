@@ -9,7 +9,8 @@ from typing import Any
 
 from strop.train import prefix_tree
 from strop.train.examples import Example
-from strop.train.lora import LearnerSettings, OnMetrics, lora_config, run_trainer, trainer_arguments
+from strop.train.lora import LearnerSettings, OnMetrics, fresh_adapter, run_trainer, trainer_arguments
+from strop.train.rows import fitting, tokens
 from strop.types import StropError
 
 
@@ -31,22 +32,17 @@ def train_sft(
     from transformers import set_seed
     from trl.trainer.sft_config import SFTConfig
 
-    from strop.models import load_for_training, prompt_token_ids
+    from strop.models import load_for_training
 
     if not examples:
         raise StropError("No program passed in practice, so there is nothing to learn from. Draw more samples a task.")
     model, tokenizer = load_for_training(base)
     rows = []
     for example in examples:
-        prompt = list(prompt_token_ids(tokenizer, example.prompt))
-        answer = [*tokenizer(example.completion, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
-        if len(prompt) + len(answer) > settings.max_length:
-            continue
+        prompt, answer = tokens(tokenizer, example.prompt, example.completion)
         rows.append({"input_ids": prompt + answer, "completion_mask": [0] * len(prompt) + [1] * len(answer)})
-    counts = {"examples": len(rows), "examples_too_long": len(examples) - len(rows)}
-    on_metrics(0, counts | {"examples_from_references": sum(not example.own for example in examples)})
-    if not rows:
-        raise StropError(f"Every example is longer than {settings.max_length} tokens; use a smaller --max-tokens.")
+    on_metrics(0, {"examples_from_references": sum(not example.own for example in examples)})
+    rows = fitting(rows, lambda row: len(row["input_ids"]), settings, on_metrics)
     set_seed(settings.seed)
     trainer = sft_trainer(model)(
         model=model,
@@ -58,7 +54,7 @@ def train_sft(
         ),
         train_dataset=Dataset.from_list(rows),
         processing_class=tokenizer,
-        peft_config=lora_config(settings),
+        peft_config=fresh_adapter(model, settings),
     )
     run_trainer(trainer, base, folder, adapter, on_metrics, on_progress)
 
