@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 from strop.models.prompts import prompt_text, prompt_token_ids
@@ -31,6 +31,9 @@ class Score:
 
     logprobs: tuple[float, ...]
     token_ids: tuple[int, ...]
+    hidden: Any = field(default=None, compare=False)
+    """The last layer's state (after its norm) at each token of the continuation: float32 array [tokens, width]. None
+    when not asked for."""
 
     @property
     def total(self) -> float:
@@ -58,8 +61,11 @@ class Model(Protocol):
         """Answer each request; yields (position in `requests`, completion) as they finish."""
         ...
 
-    def score(self, pairs: Sequence[tuple[Prompt, str]]) -> list[Score]:
-        """Log-probabilities of each continuation given its prompt. Raises StropError where the model cannot tell."""
+    def score(self, pairs: Sequence[tuple[Prompt, str]], *, hidden: bool = False) -> list[Score]:
+        """Log-probabilities of each continuation given its prompt; with `hidden` also the states behind them.
+
+        Raises StropError where the model cannot tell.
+        """
         ...
 
     def close(self) -> None: ...

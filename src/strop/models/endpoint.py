@@ -110,7 +110,7 @@ class Endpoint:
             stop.set()
             pool.shutdown(wait=False, cancel_futures=True)
 
-    def score(self, pairs: Sequence[tuple[Prompt, str]]) -> list[Score]:
+    def score(self, pairs: Sequence[tuple[Prompt, str]], *, hidden: bool = False) -> list[Score]:
         """Always refused: chat and completions routes give log-probabilities of what they drew, not of given text."""
         raise StropError(
             f"{self.name} cannot score given text: OpenAI-compatible endpoints return log-probabilities of tokens "

@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 from strop.models import Score, grouped
 from strop.models.draw import UniformStream, check_params, draw
 from strop.models.grouped import GroupedEngine
+from strop.models.likelihood import score_tokens
 from strop.models.packed import PackedLinears
 from strop.models.padded import PaddedEngine
 from strop.models.prompts import prompt_token_ids
@@ -241,17 +242,16 @@ class LocalModel:
             spent=spent,
             token_ids=tuple(row.tokens),
             logprobs=tuple(row.logprobs),
+            top_logprobs=tuple(row.top) if row.top else None,
         )
 
     # ---- scoring -------------------------------------------------------------------------------
 
-    def score(self, pairs: Sequence[tuple[Prompt, str]]) -> list[Score]:
+    def score(self, pairs: Sequence[tuple[Prompt, str]], *, hidden: bool = False) -> list[Score]:
         """Log-probabilities (natural, temperature 1) of each continuation's tokens, end token not included.
 
         The continuation is tokenised by itself, as if the model had written it after the prompt.
         """
-        import torch
-
         encoded = []
         for prompt, text in pairs:
             ids, rest = self.encode(prompt), tuple(self.tokenizer(text, add_special_tokens=False).input_ids)
@@ -261,49 +261,11 @@ class LocalModel:
                     f"of {self._context} tokens."
                 )
             encoded.append((ids, rest))
-        scores: list[Score] = [Score((), ())] * len(pairs)
-        by_length = sorted(range(len(pairs)), key=lambda number: -len(encoded[number][0]) - len(encoded[number][1]))
-        for chunk in _chunks_of_tokens(by_length, [len(ids) + len(rest) for ids, rest in encoded]):
-            with torch.inference_mode():
-                for number, logprobs in zip(chunk, self._score_chunk([encoded[number] for number in chunk])):
-                    scores[number] = Score(logprobs, encoded[number][1])
-        return scores
-
-    def _score_chunk(self, chunk: list[tuple[tuple[int, ...], tuple[int, ...]]]) -> list[tuple[float, ...]]:
-        """One padded forward pass; right padding cannot be seen by the tokens before it."""
-        import torch
-
-        length = max(len(ids) + len(rest) for ids, rest in chunk)
-        inputs = torch.zeros(len(chunk), length, dtype=torch.long)
-        mask = torch.zeros_like(inputs)
-        for row, (ids, rest) in enumerate(chunk):
-            inputs[row, : len(ids) + len(rest)] = torch.tensor(ids + rest)
-            mask[row, : len(ids) + len(rest)] = 1
-        shortest = min(len(ids) for ids, _ in chunk)
-        logits = self.model(input_ids=inputs, attention_mask=mask, logits_to_keep=length - shortest + 1).logits
-        first = length - logits.shape[1]  # position whose next token the first kept logits predict
-        result = []
-        for row, (ids, rest) in enumerate(chunk):
-            own = logits[row, len(ids) - 1 - first : len(ids) + len(rest) - 1 - first].float()
-            chosen = own.gather(1, torch.tensor(rest, dtype=torch.long)[:, None])[:, 0]
-            result.append(tuple((chosen - torch.logsumexp(own, -1)).tolist()))
-        return result
+        return score_tokens(self.model, encoded, hidden=hidden)
 
     def close(self) -> None:
         """Drop the weights; the object cannot be used afterwards."""
         self.model = None
-
-
-def _chunks_of_tokens(order: list[int], lengths: list[int], most: int = 4096) -> Iterator[list[int]]:
-    """Runs of `order` (longest first) whose padded size stays within `most` tokens."""
-    chunk: list[int] = []
-    for number in order:
-        if chunk and (len(chunk) + 1) * lengths[chunk[0]] > most:
-            yield chunk
-            chunk = []
-        chunk.append(number)
-    if chunk:
-        yield chunk
 
 
 def _end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
