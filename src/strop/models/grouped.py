@@ -3,26 +3,28 @@
 Attention of a row runs over two parts, its prompt's and its own tokens, under one softmax. The prompt's part is a
 matrix product over all rows of that prompt (as in Hydragen, Juravsky et al. 2024); the own part is a batched product
 over a buffer that grows in place, where transformers' cache is copied at every token. Rows may have any length, so new
-ones enter whenever there is room.
+ones enter whenever there is room: one pass of the model takes the next token of every row and all tokens of the new
+prompts, one after the other, and only attention tells them apart.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from strop.models.packed import PackedLinears
+from strop.models.shelves import Batch, Prefix, Shelf, rounded
 from strop.types import StropError
 
 ATTENTION = "strop_grouped"
-GROWTH = 64
-"""Own tokens for which room is made at once."""
 HEAD = 32
 """Tokens at the start of a prompt that are encoded by themselves and remembered: a chat template begins all prompts of
 a task set alike. A fixed length, so that a prompt's keys and values never depend on which prompts came before."""
 HEADS_KEPT = 8
+FEWEST_ROWS, FEWEST_PRODUCTS = 8, 400
+"""Products of fewer than 4 rows, or of fewer than 400 multiplications, take other paths, whose last bits differ."""
 
 
 def supports(model: Any) -> bool:
@@ -41,20 +43,24 @@ def supports(model: Any) -> bool:
 
 
 @dataclass(slots=True)
-class _Prefix:
-    """One prompt: per layer keys [key heads, head size, length] and values [key heads, length, head size]."""
+class _Encoding:
+    """Tokens of a prompt on their way through the model, and their keys and values [key heads, tokens, head size]."""
 
-    length: int
-    keys: list[Any]
-    values: list[Any]
-    slots: Any
-    """Slots of the rows that go on from it, int64 [rows]."""
+    tokens: tuple[int, ...]
+    before: _Encoding | None
+    """The start of the prompt, encoded earlier."""
+    seen: Any
+    """What each token sees, bool [tokens, tokens before and these]; None when nothing was encoded before."""
+    keys: list[Any] = field(default_factory=list)
+    """Of each layer, those of `before` included."""
+    values: list[Any] = field(default_factory=list)
 
 
 @dataclass(slots=True)
 class _Step:
     """What every layer's attention needs to know about one step."""
 
+    rows: int
     slots: Any
     """int64 [rows]"""
     places: Any
@@ -64,11 +70,13 @@ class _Step:
     own: int
     """Own places computed."""
     scores: Any
-    """[slots, key heads, heads per key head, own + longest prompt]; minus infinity where a row has no token."""
+    """[slots, key heads, heads per key head, own + longest prompt]"""
     hidden: Any
-    """Own places that hold no token: bool [slots, 1, 1, own]."""
+    """Where a row has no token: bool [slots, 1, 1, own + longest prompt]."""
     dense: bool
     """Row i sits in slot i and there are no empty slots."""
+    batches: list[tuple[Shelf, Batch]]
+    encodings: list[_Encoding]
 
 
 class GroupedEngine:
@@ -82,19 +90,15 @@ class GroupedEngine:
 
         AttentionInterface.register(ATTENTION, _attention)
         self._torch, self._model, self._packed = torch, model, packed
-        self._prefixes: list[_Prefix] = []
         self._slots: list[int] = []  # of each row
         self._lengths: list[int] = []  # own tokens of each row
         self._starts: list[int] = []  # prompt tokens of each row
         self._own_keys: list[Any] = []  # per layer [slots, key heads, room, head size]
         self._own_values: list[Any] = []
-        self._last: tuple[tuple[int, ...], Any, _Prefix] | None = None
-        self._heads: dict[tuple[int, ...], list[tuple[Any, Any]]] = {}
+        self._shelves: dict[int, Shelf] = {}
+        self._last: Prefix | None = None  # the prompt admitted last, kept because the next rows may be its too
+        self._heads: dict[tuple[int, ...], _Encoding] = {}
         self._step: _Step | None = None
-
-    @property
-    def rows(self) -> int:
-        return len(self._slots)
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
@@ -102,74 +106,100 @@ class GroupedEngine:
         with self._packed.installed() if self._packed else contextlib.nullcontext():
             yield
 
-    def admit(self, prompt: Sequence[int], count: int) -> Any:
-        """Encode a prompt once, add `count` rows that go on from it, return the logits [vocabulary] after it."""
+    def advance(self, tokens: Sequence[int], prompts: Sequence[tuple[Sequence[int], int]]) -> Any:
+        """Append one token to each row, and add `count` rows for each (prompt, count).
+
+        Returns the logits [rows, vocabulary] after each row's last token, the new rows behind the old ones.
+        """
         torch = self._torch
+        known = {prefix.tokens: prefix for prefix in self._prefixes()}
+        wanted = [(tuple(prompt), count) for prompt, count in prompts]
+        fresh = [
+            self._encoding(prompt) for prompt in dict.fromkeys(prompt for prompt, _ in wanted) if prompt not in known
+        ]
+        logits: Any = self._forward(tokens, fresh) if tokens or fresh else None
+        self._lengths = [length + 1 for length in self._lengths]
+        for number, encoding in enumerate(fresh, len(tokens)):
+            prompt = (encoding.before.tokens if encoding.before else ()) + encoding.tokens
+            known[prompt] = Prefix(prompt, logits[number].clone(), 0)
+            shelf = self._shelves.setdefault(rounded(len(prompt)), Shelf(rounded(len(prompt))))
+            shelf.put(known[prompt], encoding.keys, encoding.values)
+        after = [] if logits is None else [logits[: len(tokens)]]
+        for prompt, count in wanted:
+            self._last = known[prompt]
+            after.append(self._last.logits.expand(count, -1))
+            self._add_rows(self._last, count)
+        return torch.cat(after)
+
+    def _prefixes(self) -> list[Prefix]:
+        return [prefix for shelf in self._shelves.values() for prefix in shelf.prefixes]
+
+    def _add_rows(self, prefix: Prefix, count: int) -> None:
         taken = set(self._slots)
         free = [slot for slot in range(len(taken) + count) if slot not in taken][:count]
-        prompt = tuple(prompt)
-        if self._last is None or self._last[0] != prompt:
-            output = self._encode(prompt)
-            layers = output.past_key_values.layers
-            # Padded to 16 tokens, because the products' last bits depend on the number of rows at some odd lengths.
-            missing = -len(prompt) % 16
-            keys = [torch.nn.functional.pad(layer.keys[0].transpose(1, 2), (0, missing)) for layer in layers]
-            values = [torch.nn.functional.pad(layer.values[0], (0, 0, 0, missing)) for layer in layers]
-            self._last = (prompt, output.logits[0, -1].clone(), _Prefix(len(prompt), keys, values, None))
-        _, logits, prefix = self._last
-        self._prefixes.append(_Prefix(prefix.length, prefix.keys, prefix.values, torch.tensor(free)))
+        prefix.slots += free
         self._slots += free
         self._lengths += [0] * count
-        self._starts += [len(prompt)] * count
-        return logits
+        self._starts += [len(prefix.tokens)] * count
 
-    def _encode(self, prompt: tuple[int, ...]) -> Any:
-        """The model's output for a prompt: logits after its last token, keys and values of all."""
-        from transformers import DynamicCache
+    def _encoding(self, prompt: tuple[int, ...]) -> _Encoding:
+        """What is still to be encoded of a prompt."""
+        if len(prompt) <= HEAD:
+            return _Encoding(prompt, None, None)
+        head = prompt[:HEAD]
+        if head not in self._heads:
+            while len(self._heads) >= HEADS_KEPT:
+                del self._heads[next(iter(self._heads))]
+            encoding = _Encoding(head, None, None)
+            self._forward([], [encoding])
+            self._heads[head] = encoding
+        rest = len(prompt) - HEAD
+        seen = self._torch.ones(rest, len(prompt), dtype=self._torch.bool).tril(HEAD)
+        return _Encoding(prompt[HEAD:], self._heads[head], seen)
 
-        torch, cache = self._torch, DynamicCache()
-        head = prompt[:HEAD] if len(prompt) > HEAD else ()
-        if head:
-            if head not in self._heads:
-                layers = self._model(torch.tensor([head]), past_key_values=DynamicCache(), logits_to_keep=1)
-                layers = layers.past_key_values.layers
-                while len(self._heads) >= HEADS_KEPT:
-                    del self._heads[next(iter(self._heads))]
-                self._heads[head] = [(layer.keys, layer.values) for layer in layers]
-            for number, (keys, values) in enumerate(self._heads[head]):
-                cache.update(keys, values, number)
-        rest = torch.tensor([prompt[len(head) :]])
-        return self._model(rest, past_key_values=cache, use_cache=True, logits_to_keep=1)
+    def _forward(self, tokens: Sequence[int], encodings: list[_Encoding]) -> Any:
+        """One pass of the model over the rows' next tokens and these prompts' tokens.
 
-    def step(self, tokens: Sequence[int]) -> Any:
-        """Append one token to each row; return the logits [rows, vocabulary] after it."""
+        Returns the logits [rows + encodings, vocabulary] after each row's token and each prompt's last one.
+        """
         torch = self._torch
-        self._make_room()
-        self._step = self._plan()
-        positions = torch.tensor([start + length for start, length in zip(self._starts, self._lengths)])
+        self._step = self._plan(encodings) if tokens else _no_rows(encodings)
+        positions = [start + length for start, length in zip(self._starts, self._lengths)] if tokens else []
+        inputs, ends = list(tokens), list(range(len(tokens)))
+        for encoding in encodings:
+            before = len(encoding.before.tokens) if encoding.before else 0
+            positions += range(before, before + len(encoding.tokens))
+            inputs += encoding.tokens
+            ends.append(len(inputs) - 1)
         config = self._model.config
         before = config._attn_implementation
         config._attn_implementation_internal = ATTENTION
         try:
             output = self._model(
-                torch.tensor(tokens)[:, None], position_ids=positions[:, None], use_cache=False, strop_engine=self
+                torch.tensor([inputs]),
+                position_ids=torch.tensor([positions]),
+                use_cache=False,
+                logits_to_keep=torch.tensor(ends),
+                strop_engine=self,
             )
         finally:
             config._attn_implementation_internal = before
-        self._lengths = [length + 1 for length in self._lengths]
-        return output.logits[:, -1]
+            self._step = None
+        return output.logits[0]
 
     def keep(self, rows: Sequence[int]) -> None:
         """Forget all rows but these."""
         self._slots = [self._slots[row] for row in rows]
         self._lengths = [self._lengths[row] for row in rows]
         self._starts = [self._starts[row] for row in rows]
+        alive = set(self._slots)
+        for shelf in self._shelves.values():
+            for prefix in shelf.prefixes:
+                prefix.slots = [slot for slot in prefix.slots if slot in alive]
+            shelf.keep([prefix for prefix in shelf.prefixes if prefix.slots or prefix is self._last])
+        self._shelves = {length: shelf for length, shelf in self._shelves.items() if shelf.prefixes}
         if 2 * len(self._slots) <= max(self._slots, default=-1) + 1:
             self._close_gaps()
-        alive = self._torch.tensor(self._slots, dtype=self._torch.long)
-        for prefix in self._prefixes:
-            prefix.slots = prefix.slots[self._torch.isin(prefix.slots, alive)]
-        self._prefixes = [prefix for prefix in self._prefixes if len(prefix.slots)]
 
     def _close_gaps(self) -> None:
         """Move rows to the first slots, so that fewer empty ones are computed."""
@@ -178,95 +208,137 @@ class GroupedEngine:
         room = max(self._lengths, default=0)
         for buffers in (self._own_keys, self._own_values):
             for layer, buffer in enumerate(buffers):
-                buffers[layer] = buffer[order, :, : _rounded(room + 1)]
+                buffers[layer] = buffer[order, :, : rounded(room + 1)]
         new = {slot: row for row, slot in enumerate(self._slots)}
-        for prefix in self._prefixes:
-            prefix.slots = torch.tensor([new[slot] for slot in prefix.slots.tolist() if slot in new], dtype=torch.long)
+        for prefix in self._prefixes():
+            prefix.slots = [new[slot] for slot in prefix.slots]
         self._slots = list(range(len(self._slots)))
 
     def _make_room(self) -> None:
         """Grow the own buffers to hold one more token of every row."""
-        torch = self._torch
-        slots, own = max(self._slots) + 1, _rounded(max(self._lengths) + 1)
+        slots, own = max(self._slots) + 1, rounded(max(self._lengths) + 1)
         old = self._own_keys[0].shape if self._own_keys else (0, 0, 0)
         if old[0] >= slots and old[2] >= own:
             return
         shape = max(old[0], slots), max(old[2], own)
+        prompts = next(iter(self._shelves.values())).values
         for buffers in (self._own_keys, self._own_values):
-            for layer, values in enumerate(self._prefixes[0].values):
+            for layer, values in enumerate(prompts):
                 # Zeros, because places without a token are multiplied by a weight of zero.
-                grown = torch.zeros(shape[0], values.shape[0], shape[1], values.shape[2], dtype=values.dtype)
+                grown = values.new_zeros(shape[0], values.shape[1], shape[1], values.shape[3])
                 if layer < len(buffers):
                     grown[: old[0], :, : old[2]] = buffers[layer]
                     buffers[layer] = grown
                 else:
                     buffers.append(grown)
 
-    def _plan(self) -> _Step:
+    def _plan(self, encodings: list[_Encoding]) -> _Step:
         """What is the same in every layer of one step."""
         torch = self._torch
+        self._make_room()
         slots, places = torch.tensor(self._slots), torch.tensor(self._lengths)
-        count, own = max(self._slots) + 1, _rounded(max(self._lengths) + 1)
-        longest = _rounded(max(prefix.length for prefix in self._prefixes))
-        values = self._prefixes[0].values[0]
-        last = torch.zeros(count, dtype=torch.long)  # an empty slot sees its place 0, which keeps it from becoming NaN
-        last[slots] = places
-        hidden = (torch.arange(own) > last[:, None]).view(count, 1, 1, own)
-        heads = self._model.config.num_attention_heads
-        scores = torch.full(
-            (count, values.shape[0], heads // values.shape[0], own + longest), -torch.inf, dtype=values.dtype
-        )
-        return _Step(slots, places, count, own, scores, hidden, self._slots == list(range(count)))
+        count, own = max(self._slots) + 1, rounded(max(self._lengths) + 1)
+        longest = max(length for length, shelf in self._shelves.items() if any(p.slots for p in shelf.prefixes))
+        # An empty slot sees its place 0, which keeps it from becoming NaN.
+        lengths = torch.zeros(count, 2, dtype=torch.long)
+        lengths[slots] = torch.stack([places, torch.tensor(self._starts)], 1)
+        hidden = torch.cat(
+            [torch.arange(own) > lengths[:, :1], torch.arange(longest) >= lengths[:, 1:]], 1
+        )[:, None, None]  # fmt: skip
+        _, key_heads, _, size = self._own_values[0].shape
+        rep = self._model.config.num_attention_heads // key_heads
+        scores = self._own_values[0].new_zeros(count, key_heads, rep, own + longest)
+        least = -(-max(FEWEST_ROWS, -(-FEWEST_PRODUCTS // size)) // rep)
+        batches = [(shelf, batch) for shelf in self._shelves.values() for batch in shelf.batches(least)]
+        dense = self._slots == list(range(count))
+        return _Step(len(slots), slots, places, count, own, scores, hidden, dense, batches, encodings)
 
     def attend(self, layer: int, query: Any, key: Any, value: Any, scaling: float) -> Any:
-        """Attention of one token of each row.
+        """Attention of this step's tokens: the rows' first, then the prompts'.
 
-        query [rows, heads, 1, head size], key and value [rows, key heads, 1, head size]; returns
-        [rows, 1, heads, head size].
+        query [1, heads, tokens, head size], key and value [1, key heads, tokens, head size]; returns
+        [1, tokens, heads, head size].
         """
-        torch, step = self._torch, self._step
+        step = self._step
         assert step is not None
-        rows, heads, _, size = query.shape
+        query, key, value = query[0].transpose(0, 1), key[0].transpose(0, 1), value[0].transpose(0, 1)
+        results, first = [], step.rows
+        if step.rows:
+            results.append(self._attend_rows(step, layer, query[:first], key[:first], value[:first], scaling))
+        for encoding in step.encodings:
+            tokens = slice(first, first + len(encoding.tokens))
+            results.append(self._attend_prompt(encoding, layer, query[tokens], key[tokens], value[tokens], scaling))
+            first = tokens.stop
+        return self._torch.cat(results)[None]
+
+    def _attend_prompt(self, encoding: _Encoding, layer: int, query: Any, key: Any, value: Any, scaling: float) -> Any:
+        """Attention within one prompt: query [tokens, heads, head size], key and value [tokens, key heads, head size].
+
+        Copied into memory of its own first, because the last bits of a product depend on where its factors lie.
+        """
+        torch = self._torch
+        key, value = key.transpose(0, 1).contiguous(), value.transpose(0, 1).contiguous()
+        if encoding.before:
+            key = torch.cat([encoding.before.keys[layer], key], 1)
+            value = torch.cat([encoding.before.values[layer], value], 1)
+        encoding.keys.append(key)
+        encoding.values.append(value)
+        repeats = query.shape[1] // key.shape[0]
+        result = torch.nn.functional.scaled_dot_product_attention(
+            query.transpose(0, 1).contiguous()[None],
+            key.repeat_interleave(repeats, 0)[None],
+            value.repeat_interleave(repeats, 0)[None],
+            attn_mask=encoding.seen,
+            is_causal=encoding.seen is None,
+            scale=scaling,
+        )
+        return result[0].transpose(0, 1)
+
+    def _attend_rows(self, step: _Step, layer: int, query: Any, key: Any, value: Any, scaling: float) -> Any:
+        """Attention of one token of each row: query [rows, heads, head size], key and value [rows, key heads, size]."""
+        torch = self._torch
+        rows, heads, size = query.shape
         key_heads = key.shape[1]
-        keys, values = self._own_keys[layer], self._own_values[layer]
-        keys[step.slots, :, step.places] = key[:, :, 0]
-        values[step.slots, :, step.places] = value[:, :, 0]
         rep = heads // key_heads
-        query = (query * scaling).view(rows, key_heads, rep, size)
+        keys, values = self._own_keys[layer], self._own_values[layer]
+        keys[step.slots, :, step.places] = key
+        values[step.slots, :, step.places] = value
+        query = (query * scaling).reshape(rows, key_heads, rep, size)
         if not step.dense:
             query = query.new_zeros(step.count, *query.shape[1:]).index_copy_(0, step.slots, query)
 
-        own = torch.matmul(query, keys[: step.count, :, : step.own].transpose(2, 3))
-        step.scores[..., : step.own] = own.masked_fill_(step.hidden, -torch.inf)
-        for prefix in self._prefixes:
-            index = _padded(prefix.slots, rep, size)
-            part = query[index].transpose(0, 1).reshape(key_heads, -1, size) @ prefix.keys[layer]
-            part = part.view(key_heads, len(index), rep, -1)[:, : len(prefix.slots), :, : prefix.length].transpose(0, 1)
-            step.scores[prefix.slots, :, :, step.own : step.own + prefix.length] = part
+        scores = step.scores
+        scores[..., : step.own] = query @ keys[: step.count, :, : step.own].transpose(2, 3)
+        for shelf, batch in step.batches:
+            end = step.own + shelf.length
+            part = _by_place(query[batch.rows], batch) @ shelf.keys[layer][batch.first : batch.last]
+            scores[batch.slots, :, :, step.own : end] = _by_row(part, batch, rep)
+        scores.masked_fill_(step.hidden, -torch.inf)
 
-        weights = torch.softmax(step.scores, -1, dtype=torch.float32).to(values.dtype)
+        weights = torch.softmax(scores, -1, dtype=torch.float32).to(values.dtype)
         result = weights[..., : step.own] @ values[: step.count, :, : step.own]
-        for prefix in self._prefixes:
-            padded = prefix.values[layer].shape[1]  # weights beyond the prompt's length are zero
-            part = weights[_padded(prefix.slots, rep, size), :, :, step.own : step.own + padded]
-            part = part.transpose(0, 1).reshape(key_heads, -1, padded) @ prefix.values[layer]
-            part = part.view(key_heads, -1, rep, size)[:, : len(prefix.slots)].transpose(0, 1)
-            result.index_add_(0, prefix.slots, part)
-        return (result if step.dense else result[step.slots]).reshape(rows, 1, heads, size)
+        for shelf, batch in step.batches:
+            part = _by_place(weights[batch.rows, :, :, step.own : step.own + shelf.length], batch)
+            part = part @ shelf.values[layer][batch.first : batch.last]
+            result.index_add_(0, batch.slots, _by_row(part, batch, rep))
+        return (result if step.dense else result[step.slots]).reshape(rows, heads, size)
 
 
-def _padded(slots: Any, per_slot: int, size: int) -> Any:
-    """Slots with the first one repeated until the matrix product over them has enough rows.
-
-    Products of fewer than 4 rows, or of fewer than 400 multiplications, take other paths, whose last bits differ.
-    """
-    missing = -(-max(8, -(-400 // size)) // per_slot) - len(slots)
-    return slots if missing <= 0 else slots.new_tensor(slots.tolist() + [int(slots[0])] * missing)
+def _no_rows(encodings: list[_Encoding]) -> _Step:
+    return _Step(0, None, None, 0, 0, None, None, True, [], encodings)
 
 
-def _rounded(length: int) -> int:
-    """Lengths are padded to full steps, so that a row's sums are added up in the same order in every batch."""
-    return -(-length // GROWTH) * GROWTH
+def _by_place(rows: Any, batch: Batch) -> Any:
+    """[places * rows, key heads, rep, x] -> [places, key heads, rows * rep, x]"""
+    places, (_, key_heads, rep, width) = batch.last - batch.first, rows.shape
+    return rows.view(places, -1, key_heads, rep, width).transpose(1, 2).reshape(places, key_heads, -1, width)
+
+
+def _by_row(part: Any, batch: Batch, rep: int) -> Any:
+    """[places, key heads, rows * rep, x] -> [real rows, key heads, rep, x]"""
+    places, key_heads, _, width = part.shape
+    part = part.view(places, key_heads, -1, rep, width).transpose(1, 2).reshape(-1, key_heads, rep, width)
+    return part[batch.taken]
 
 
 def _attention(module: Any, query: Any, key: Any, value: Any, attention_mask: Any, **options: Any) -> tuple[Any, None]:

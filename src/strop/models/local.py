@@ -26,6 +26,8 @@ from strop.types import Completion, FinishReason, Prompt, Request, SamplingParam
 
 DEFAULT_BATCH_SIZE = 64
 """Rows at once."""
+PROMPT_TOKENS = 2048
+"""Tokens of new prompts encoded in one step, at most, save where one prompt is longer."""
 
 
 def load_local(spec: str, *, batch_size: int | None, dtype: str, threads: int | None) -> LocalModel:
@@ -172,15 +174,11 @@ class LocalModel:
         while waiting or rows:
             started = time.perf_counter()
             with torch.inference_mode(), engine.running():
-                logits = [engine.step([row.tokens[-1] for row in rows])] if rows else []
-                while waiting and len(rows) < self.batch_size:
-                    prompt, group = waiting[0]
-                    count = min(len(group), self.batch_size - len(rows))
-                    logits.append(engine.admit(prompt, count).expand(count, -1))
-                    rows += [group.popleft() for _ in range(count)]
-                    if not group:
-                        waiting.popleft()
-                drawn = draw(torch.cat(logits), params, [row.stream for row in rows])
+                admitted = list(_admitted(waiting, self.batch_size - len(rows)))
+                prompts = [(prompt, len(new)) for prompt, new in admitted]
+                logits = engine.advance([row.tokens[-1] for row in rows], prompts)
+                rows += [row for _, new in admitted for row in new]
+                drawn = draw(logits, params, [row.stream for row in rows])
             seconds = (time.perf_counter() - started) / len(rows)
             finished = {}
             for number, row in enumerate(rows):
@@ -266,6 +264,21 @@ class LocalModel:
     def close(self) -> None:
         """Drop the weights; the object cannot be used afterwards."""
         self.model = None
+
+
+def _admitted(waiting: _Waiting, room: int) -> Iterator[tuple[tuple[int, ...], list[_Row]]]:
+    """Take prompts with their rows from the front of `waiting`, for `room` rows at most."""
+    tokens = 0
+    while waiting and room:
+        prompt, group = waiting[0]
+        tokens += len(prompt)
+        if tokens > max(PROMPT_TOKENS, len(prompt)):
+            return
+        rows = [group.popleft() for _ in range(min(len(group), room))]
+        room -= len(rows)
+        if not group:
+            waiting.popleft()
+        yield prompt, rows
 
 
 def _end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:

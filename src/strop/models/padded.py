@@ -35,7 +35,16 @@ class PaddedEngine:
     def rows(self) -> int:
         return 0 if self._mask is None else self._mask.shape[0]
 
-    def admit(self, prompt: Sequence[int], count: int) -> Any:
+    def advance(self, tokens: Sequence[int], prompts: Sequence[tuple[Sequence[int], int]]) -> Any:
+        """Append one token to each row, and add `count` rows for each (prompt, count).
+
+        Returns the logits [rows, vocabulary] after each row's last token, the new rows behind the old ones.
+        """
+        logits = [self._extend(tokens)] if tokens else []
+        logits += [self._admit(prompt, count).expand(count, -1) for prompt, count in prompts]
+        return self._torch.cat(logits)
+
+    def _admit(self, prompt: Sequence[int], count: int) -> Any:
         """Encode a prompt once, add `count` rows that go on from it, return the logits [vocabulary] after it."""
         torch = self._torch
         cache = self._cache_class()
@@ -60,7 +69,7 @@ class PaddedEngine:
             self._mask = torch.cat([_pad_left(self._mask, length, 1), _pad_left(mask, length, 1)])
         return output.logits[0, -1]
 
-    def step(self, tokens: Sequence[int]) -> Any:
+    def _extend(self, tokens: Sequence[int]) -> Any:
         """Append one token to each row; return the logits [rows, vocabulary] after it."""
         torch = self._torch
         self._mask = torch.cat([self._mask, torch.ones(self.rows, 1, dtype=torch.long)], 1)
