@@ -2,7 +2,7 @@
 
 The plan is fixed before the first sample: task by task, `samples_per_task` each, cut into chunks of a few model
 batches. A chunk is drawn, judged and committed before the next one starts, so a killed run loses one chunk at
-most, and a resumed run draws exactly the chunks that are missing, composed as they would have been.
+most, and a resumed run draws exactly what is missing. A sample depends on its prompt and seed, not on its company.
 """
 
 from __future__ import annotations
@@ -48,51 +48,69 @@ def measure(
 ) -> None:
     """Draw `samples_per_task` samples for each task, judge them with all checks, and keep both in `run` under `stage`.
 
-    Ends early, with what it has, when `meter` is exhausted. Repeating the call draws only what is missing.
+    Draws only what `meter` can pay at the worst (`max_tokens` each; a call that is tried again may cost calls beyond
+    that), and ends with what it has when that is nothing. Repeating the call draws only what is missing. Completions
+    that came before an error or an interruption are kept.
     """
     by_id = {task.id: task for task in tasks}
     wanted = [(task, index) for task in tasks for index in range(samples_per_task)]
-    kept = {(sample.task_id, sample.index): sample for sample in run.samples(stage)}
-    judged = run.verdicts(stage)
-    left_unjudged = [sample for key, sample in kept.items() if key not in judged and sample.task_id in by_id]
-    _judge(run, stage, by_id, left_unjudged, judge)
+    kept = run.sample_keys(stage)
+    _judge(run, stage, by_id, [sample for sample in run.unjudged(stage) if sample.task_id in by_id], judge)
     done = sum((task.id, index) in kept for task, index in wanted)
     on_progress(stage, done, len(wanted))
     for chunk in _chunks(wanted, CHUNK_BATCHES * model.batch_size):
         missing = [(task, index) for task, index in chunk if (task.id, index) not in kept]
-        if not missing:
-            continue
-        if meter is not None and meter.exhausted:
-            run.event("budget", {"stage": stage, "drawn": done, "planned": len(wanted)})
-            return
-        samples = draw(
-            model, missing, protocol, params, seed,
-            on_sample=lambda drawn, done=done: on_progress(stage, done + drawn, len(wanted)),
-        )  # fmt: skip
-        spent = sum((sample.spent for sample in samples), Spent(programs=len(samples)))
+        while missing:
+            count = _affordable(meter, params, len(missing))
+            if not count:
+                run.event("budget", {"stage": stage, "drawn": done, "planned": len(wanted)})
+                return
+            now, missing = missing[:count], missing[count:]
+            samples: list[Sample] = []
+            try:
+                for sample in draw_each(model, now, protocol, params, seed):
+                    samples.append(sample)
+                    on_progress(stage, done + len(samples), len(wanted))
+            finally:
+                spent = _keep(run, stage, samples)
+            if meter is not None:
+                meter.charge(spent)
+            _judge(run, stage, by_id, samples, judge)
+            done += len(samples)
+            on_progress(stage, done, len(wanted))
+
+
+def _affordable(meter: Meter | None, params: SamplingParams, at_most: int) -> int:
+    """How many samples can be paid even if each is as long as it may be. Limits on prompt tokens, seconds and money
+    are known only afterwards: they stop what has not begun."""
+    each = Spent(sampled_tokens=params.max_tokens, model_calls=1, programs=1)
+    return at_most if meter is None else meter.affords(each, at_most)
+
+
+def _keep(run: Run, stage: str, samples: list[Sample]) -> Spent:
+    """Save and pay for samples, put into the order of tasks and indices; returns what they cost."""
+    samples.sort(key=lambda sample: (sample.task_id, sample.index))
+    spent = sum((sample.spent for sample in samples), Spent(programs=len(samples)))
+    if samples:
         with run.atomic():
             run.save_samples(stage, samples)
             run.charge(stage, content_hash([(sample.task_id, sample.index) for sample in samples]), spent)
-        _judge(run, stage, by_id, samples, judge)
-        if meter is not None:
-            meter.charge(spent)
-        done += len(samples)
-        on_progress(stage, done, len(wanted))
+    return spent
 
 
 def draw(
-    model: Model,
-    items: Sequence[tuple[Task, int]],
-    protocol: Protocol,
-    params: SamplingParams,
-    seed: int,
-    *,
-    on_sample: Callable[[int], None] = lambda drawn: None,
+    model: Model, items: Sequence[tuple[Task, int]], protocol: Protocol, params: SamplingParams, seed: int
 ) -> list[Sample]:
-    """Draw one sample for each (task, sample index); its seed depends on `seed`, prompt and index only.
+    """Draw one sample for each (task, sample index), in the order of `items`; see `draw_each`."""
+    samples = {(sample.task_id, sample.index): sample for sample in draw_each(model, items, protocol, params, seed)}
+    return [samples[task.id, index] for task, index in items]
 
-    `on_sample` is called with the number of samples drawn so far, as each one ends.
-    """
+
+def draw_each(
+    model: Model, items: Sequence[tuple[Task, int]], protocol: Protocol, params: SamplingParams, seed: int
+) -> Iterator[Sample]:
+    """Draw one sample for each (task, sample index), as they end; a sample's seed depends on `seed`, prompt and index
+    only."""
     public = {task.id: task.public() for task, _ in items}
     prompts = {task_id: protocol.render(task) for task_id, task in public.items()}
     keys = {task_id: content_hash(prompt) for task_id, prompt in prompts.items()}
@@ -100,12 +118,11 @@ def draw(
     for task, index in items:
         request = Request(prompt=prompts[task.id], seed=request_seed(seed, keys[task.id], index))
         by_stops.setdefault(protocol.stop_for(public[task.id]), []).append((public[task.id], index, request))
-    samples = {}
     for stops, group in by_stops.items():
         at = replace(params, stop=tuple(dict.fromkeys((*params.stop, *stops))))
         for position, completion in model.sample([request for _, _, request in group], at):
             task, index, request = group[position]
-            samples[task.id, index] = Sample(
+            yield Sample(
                 task_id=task.id,
                 index=index,
                 text=completion.text,
@@ -117,8 +134,6 @@ def draw(
                 token_ids=completion.token_ids,
                 logprobs=completion.logprobs,
             )
-            on_sample(len(samples))
-    return [samples[task.id, index] for task, index in items]
 
 
 def _judge(run: Run, stage: str, by_id: dict[str, Task], samples: Sequence[Sample], judge: Judge) -> None:

@@ -157,6 +157,21 @@ class Run:
         with self._readable("samples"):
             return [read_sample(*row) for row in rows]
 
+    def sample_keys(self, stage: str) -> set[tuple[str, int]]:
+        """(task id, index) of the samples of a stage."""
+        rows = self._store.query("SELECT task_id, number FROM samples WHERE stage = ?", (stage,))
+        return {(task_id, number) for task_id, number in rows}
+
+    def unjudged(self, stage: str) -> list[Sample]:
+        """Samples of a stage without a verdict, in the order of `samples`."""
+        rows = self._store.query(
+            "SELECT task_id, number, samples.data, token_ids, logprobs FROM samples LEFT JOIN verdicts "
+            "USING (stage, task_id, number) WHERE stage = ? AND verdicts.status IS NULL ORDER BY task_id, number",
+            (stage,),
+        )
+        with self._readable("samples"):
+            return [read_sample(*row) for row in rows]
+
     def save_verdicts(self, stage: str, rows: Sequence[tuple[str, int, Verdict]]) -> None:
         """Keep verdicts of (task id, index). The first stays, unless it was a `judge_error`: those give way."""
         hide = self._secrets.hide_in_data
