@@ -11,7 +11,7 @@ from strop.judge import codec, compare
 from strop.judge.bounds import Bounds, Usage
 from strop.judge.link import Link
 from strop.judge.nursery import Zygote
-from strop.judge.outcome import Outcome, load_failure, place_of, result, status_of
+from strop.judge.outcome import Outcome, compare_text, load_failure, place_of, result, status_of
 from strop.judge.sandbox.checker import LARGEST_FILE
 from strop.judge.script import BrokenCheck, Script, Sides, compile_script, find_evidence, run_script
 from strop.judge.session import Ended, Session
@@ -30,6 +30,7 @@ class Prepared:
 
     def __init__(self, task: Task) -> None:
         self.task = task
+        self.is_python = task.language == "python"
         self.evidence = find_evidence(task, [], set())
         self._ready: dict[int, Any] = {}
         self.names = [check.name or f"{_KINDS.get(type(check), 'check')} {i}" for i, check in enumerate(task.checks)]
@@ -80,8 +81,10 @@ class Bench:
         bounds: Callable[[Task], Bounds],
         stop_early: bool,
         meanwhile: Callable[[], None] = lambda: None,
+        launcher_for: Callable[[str], Any] = lambda _: None,
     ) -> None:
         self.zygote_for = zygote_for
+        self.launcher_for = launcher_for
         self.bounds = bounds
         self.meanwhile = meanwhile
         """Called once a program's process is busy with loading it."""
@@ -93,7 +96,11 @@ class Bench:
         """Run the selected checks. Raises ZygoteGone; everything else becomes part of the outcome."""
         chosen = prepared.selected(which)
         outcome = Outcome(total=len(chosen))
-        run = _Run(self, prepared, program, outcome)
+        run = (
+            _Run(self, prepared, program, outcome)
+            if prepared.is_python
+            else _other_run(self, prepared, program, outcome)
+        )
         try:
             for index in chosen:
                 result = run.check(index)
@@ -104,6 +111,12 @@ class Bench:
         finally:
             run.close()
         return outcome
+
+
+def _other_run(bench: Bench, prepared: Prepared, program: str, outcome: Outcome) -> Any:
+    from strop.judge.languages.running import LanguageRun
+
+    return LanguageRun(bench, prepared, program, outcome)
 
 
 class _Run:
@@ -133,7 +146,7 @@ class _Run:
         try:
             ready = self.prepared.ready(index)
             if isinstance(check, TextCheck):
-                return self._text(check, name)
+                return compare_text(self.program, check, name)
             if isinstance(check, StdioCheck):
                 return self._stdio(check, name, ready)
             if isinstance(check, CallCheck):
@@ -155,12 +168,6 @@ class _Run:
             self.bench.checking = False
 
     # ---- kinds of check
-
-    def _text(self, check: TextCheck, name: str) -> CheckResult:
-        same = self.program.split() == check.reference.split()
-        message = "" if same else "the text differs from the reference"
-        texts = (None, None) if same else (compare.excerpt(self.program), compare.excerpt(check.reference))
-        return result(check, name, "passed" if same else "failed", message, *texts)
 
     def _call(self, check: CallCheck, name: str, request: bytes, nan: bool) -> CheckResult:
         link = Link(self._open(), self.prepared.evidence, nan)

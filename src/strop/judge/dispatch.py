@@ -17,9 +17,11 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
+from strop.judge import staff
+from strop.judge.languages import toolchain
 from strop.judge.sandbox.layout import package_paths
-from strop.judge.staff import MAX_PROGRAM, Job, Worker, cpu_of, delay_of, refusal, stalled, start_worker, verdict_of
-from strop.types import Limits, StdioCheck, StropError, Verdict, content_hash
+from strop.judge.staff import MAX_PROGRAM, Job, Worker, cpu_of
+from strop.types import Limits, StropError, Verdict, content_hash
 
 DEPTH = 3
 """Jobs handed to a worker: the one it runs, the next, for which a process is made ready, and one on its way."""
@@ -34,8 +36,6 @@ MOST_GRACE = 15.0
 """By how much the limits of a time-out that is asked again may grow, however slow the machine has become."""
 MAX_MESSAGE = 64 << 20
 """Bytes of a worker's message. A verdict with ten thousand checks is 10 MB."""
-SLACK_SECONDS = 1.0
-"""What a worker may exceed its own allowance by before it is killed."""
 
 
 class Dispatcher(threading.Thread):
@@ -55,6 +55,7 @@ class Dispatcher(threading.Thread):
             "stop_early": stop_early,
             "repeat": repeat,
             "heavy": False,
+            "languages": {},
         }
         self.started = threading.Event()
         self.failure: BaseException | None = None
@@ -169,7 +170,7 @@ class Dispatcher(threading.Thread):
     # ---- workers
 
     def _spawn(self) -> None:
-        worker = start_worker(self.config)
+        worker = staff.start_worker(self.config)
         self.workers.append(worker)
         self.selector.register(worker.channel, selectors.EVENT_READ, worker)
 
@@ -230,16 +231,26 @@ class Dispatcher(threading.Thread):
         if "job" in message:
             self._answer(worker, message)
         elif "delay of" in message:
-            self._post(worker, [("delay", delay_of(int(message["delay of"])))])
-        elif "needs" in message and not worker.heavy:
-            self.config["heavy"] = True
-            self._replace(worker, blame=False)
+            self._post(worker, [("delay", staff.delay_of(int(message["delay of"])))])
+        elif "needs" in message:
+            self._equip(worker, message["needs"])
         elif worker.ready:
             raise ValueError("nothing else is due from a worker")
         elif "ready" in message:
             self._admit(worker, message)
         else:
-            raise StropError(refusal(message["refused"], self.config["levels"]))
+            raise StropError(staff.refusal(message["refused"], self.config["levels"]))
+
+    def _equip(self, worker: Worker, need: str) -> None:
+        """Replace a worker by one that has what its next program needs. Raises ValueError when it has that already."""
+        running = next((job.task.language for job in worker.jobs.values()), "python")
+        if need == "packages" and not worker.heavy:
+            self.config["heavy"] = True
+        elif need == running != "python" and need not in worker.languages:
+            self.config["languages"] |= {need: toolchain(need).as_dict()}
+        else:
+            raise ValueError("a worker asks for what it has, or does not need")
+        self._replace(worker, blame=False)
 
     def _admit(self, worker: Worker, message: dict[str, Any]) -> None:
         worker.ready = True
@@ -331,7 +342,7 @@ class Dispatcher(threading.Thread):
             self.selector.modify(worker.channel, wanted, worker)
 
     def _answer(self, worker: Worker, message: dict[str, Any]) -> None:
-        job, verdict = worker.jobs[message["job"]], verdict_of(message, worker.level)
+        job, verdict = worker.jobs[message["job"]], staff.verdict_of(message, worker.level)
         contended = float(message.get("contended", 0.0))
         del worker.jobs[message["job"]]
         worker.stamp()
@@ -372,20 +383,11 @@ class Dispatcher(threading.Thread):
                     self._replace(worker)
             elif worker.jobs:
                 job = next(iter(worker.jobs.values()))
-                cpu, wall = self._allowance(worker, job)
+                cpu, wall = staff.allowance(worker, job, self.limits, self.repeat)
                 if (
                     now - worker.since > cpu and cpu_of(worker.process.pid) - worker.cpu_then > cpu
                 ) or now - worker.since > wall:
-                    self._replace(worker, stalled)
-
-    def _allowance(self, worker: Worker, job: Job) -> tuple[float, float]:
-        """CPU seconds of the worker itself, and wall seconds in all, that one job may take."""
-        own, common = job.task.limits, self.limits
-        cpu = (own.cpu_seconds or common.cpu_seconds or 3.0 * worker.slowness) * job.grace
-        wall = (own.wall_seconds or common.wall_seconds or cpu + 2.0) * job.grace
-        runs = self.repeat * max(1, sum(isinstance(check, StdioCheck) for check in job.task.checks))
-        # Wall time is only a net below the worker's own limits, which leave out time spent waiting for a core.
-        return self.repeat * cpu + SLACK_SECONDS, 20 * runs * (wall + cpu) + 30
+                    self._replace(worker, staff.stalled)
 
 
 _living: set[Dispatcher] = set()

@@ -14,8 +14,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from strop.judge import languages
 from strop.judge.completions import excerpt, read_completions
-from strop.judge.pool import LANGUAGES
 from strop.judge.verdict_file import VerdictFile, completion_key, task_key, verdict_line
 from strop.types import Status, StropError, Task, Verdict
 
@@ -141,9 +141,8 @@ def _by_id(tasks: Iterable[Task]) -> dict[str, Task]:
     for task in tasks:
         if task.id in by_id:
             raise StropError(f"Field `task_id`: {excerpt(task.id)} names two tasks of the task file.")
-        if task.language not in LANGUAGES:
-            known = ", ".join(LANGUAGES)
-            raise StropError(f"Task {excerpt(task.id)}, field `language`: {task.language!r} is not one of {known}.")
+        if task.language != "python":
+            languages.demand(task)
         by_id[task.id] = task
     if not by_id:
         raise StropError("The task file holds no task.")

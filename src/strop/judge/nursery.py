@@ -46,7 +46,16 @@ class Zygote:
         waited: Callable[[int], float],
         hash_seed: int = 0,
     ) -> None:
-        self.level = level
+        config = layout.configuration(level, slot, packages)
+        # Bound at once, or else every child would look up the same C functions anew.
+        environment = {"PYTHONHASHSEED": str(hash_seed), "LD_BIND_NOW": "1", **layout.ENVIRONMENT}
+        self._begin(_START, config, environment, waited)
+
+    def _begin(
+        self, start: str, config: dict[str, Any], environment: dict[str, str], waited: Callable[[int], float]
+    ) -> None:
+        """Start an interpreter that runs `start` with `config`, and wait until it is ready."""
+        self.level = config["level"]
         self.waited = waited
         self._next: tuple[Bounds, Any] | None = None
         files = [os.memfd_create(name) for name in ("stdin", "stdout", "stderr")]
@@ -55,31 +64,17 @@ class Zygote:
         modes = (os.O_RDONLY, os.O_WRONLY | os.O_APPEND, os.O_WRONLY | os.O_APPEND)
         self._shared = [os.open(f"/proc/self/fd/{fd}", mode) for fd, mode in zip(files, modes)]
         self.channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        config = layout.configuration(level, slot, packages) | {"socket": theirs.fileno()}
-        command = [
-            sys.executable,
-            "-P",
-            "-s",
-            "-S",
-            "-B",
-            "-X",
-            "utf8",
-            "-W",
-            "ignore",
-            "-c",
-            _START,
-            json.dumps(config),
-        ]
+        config = config | {"socket": theirs.fileno()}
+        options = ["-P", "-s", "-S", "-B", "-X", "utf8", "-W", "ignore"]
         try:
             self.process = subprocess.Popen(
-                command,
+                [sys.executable, *options, "-c", start, json.dumps(config)],
                 stdin=self._shared[0],
                 stdout=self._shared[1],
                 stderr=self._shared[2],
                 pass_fds=[theirs.fileno()],
                 cwd="/",
-                # Bound at once, or else every child would look up the same C functions anew.
-                env={"PYTHONHASHSEED": str(hash_seed), "LD_BIND_NOW": "1", **layout.ENVIRONMENT},
+                env=environment,
             )
         except OSError as error:
             self._close_files()

@@ -6,9 +6,10 @@ import traceback
 from dataclasses import dataclass, field
 from typing import Any
 
+from strop.judge import compare
 from strop.judge.bounds import Usage
 from strop.judge.script import Script
-from strop.types import Check, CheckResult
+from strop.types import Check, CheckResult, TextCheck
 
 
 @dataclass(slots=True)
@@ -76,6 +77,14 @@ def result(check: Check, name: str, status: Any, message: str = "", actual: str 
         name=name, passed=status == "passed", visible=check.visible, status=status, message=message[:500],
         actual=actual, expected=expected,
     )  # fmt: skip
+
+
+def compare_text(program: str, check: TextCheck, name: str) -> CheckResult:
+    """The program's text against a reference, white space aside."""
+    same = program.split() == check.reference.split()
+    message = "" if same else "the text differs from the reference"
+    texts = (None, None) if same else (compare.excerpt(program), compare.excerpt(check.reference))
+    return result(check, name, "passed" if same else "failed", message, *texts)
 
 
 def place_of(error: BaseException, script: Script | None) -> str:

@@ -15,12 +15,13 @@ import threading
 from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Iterator, Sequence
 from typing import Any, Literal
 
+from strop.judge import languages
 from strop.judge.dispatch import Dispatcher
 from strop.judge.staff import Call, Job
 from strop.types import Limits, StropError, Task, Verdict
 
 Which = Literal["all", "visible", "hidden"]
-LANGUAGES = ("python",)
+LANGUAGES = ("python", *languages.NAMES)
 """Languages that are judged. Anything else is refused before it starts, not judged as if it were Python."""
 
 
@@ -137,6 +138,13 @@ class Judge:
             raise StropError("This judge belongs to another process: it was made before a fork. Make a new one here.")
         return Call(deliver, checks)
 
+    def _job(self, call: Call, key: Hashable, task: Task, program: str) -> Job:
+        if task.language != "python":
+            languages.demand(task, self.isolation)
+        if not isinstance(program, str):
+            raise StropError(f"Task {task.id!r}: a program is text, not {type(program).__name__}.")
+        return Job(call, key, task, program)
+
     # ---- life
 
     def close(self) -> None:
@@ -166,7 +174,7 @@ class _Flow:
         fresh = list(itertools.islice(self.source, self.window - self.waiting))
         if fresh:
             self.waiting += len(fresh)
-            self.judge._submit([_job(self.call, *item) for item in fresh])
+            self.judge._submit([self.judge._job(self.call, *item) for item in fresh])
         return self.waiting > 0
 
     @property
@@ -182,15 +190,6 @@ class _Flow:
 
     def end(self) -> None:
         self.call.cancelled = True
-
-
-def _job(call: Call, key: Hashable, task: Task, program: str) -> Job:
-    if task.language not in LANGUAGES:
-        known = ", ".join(LANGUAGES)
-        raise StropError(f"Task {task.id!r}, field `language`: {task.language!r} is not one of {known}.")
-    if not isinstance(program, str):
-        raise StropError(f"Task {task.id!r}: a program is text, not {type(program).__name__}.")
-    return Job(call, key, task, program)
 
 
 def _ladder(require: str | None, unsafe: bool, level: str | None) -> list[str]:

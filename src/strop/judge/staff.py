@@ -15,12 +15,16 @@ from dataclasses import dataclass, field
 from typing import Any, get_args
 
 from strop.judge.sandbox.layout import ENVIRONMENT
-from strop.types import CheckResult, Status, StropError, Task, Verdict
+from strop.types import CheckResult, Limits, Status, StdioCheck, StropError, Task, Verdict
 
 _SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 _START = f"import sys; sys.path.insert(0, {_SOURCE!r}); from strop.judge.worker import main; main()"
 MAX_PROGRAM = 2 << 20
 """Characters of program text; longer ones are refused unread."""
+SLACK_SECONDS = 1.0
+"""What a worker may exceed its own allowance by before it is killed."""
+MOST_COMPILING = 180.0
+"""Wall seconds on top for building a program of another language, once for each kind of check."""
 _STATUSES = frozenset(get_args(Status))
 _slots = itertools.count(os.getpid() * 7)
 
@@ -56,6 +60,8 @@ class Worker:
     slot: int
     heavy: bool = False
     """Has it zygotes with packages?"""
+    languages: frozenset[str] = frozenset()
+    """Other languages that it has boxes for."""
     ready: bool = False
     jobs: OrderedDict[int, Job] = field(default_factory=OrderedDict)
     """Handed out and not answered, oldest first; the first is running."""
@@ -98,7 +104,7 @@ def start_worker(common: dict[str, Any]) -> Worker:
     finally:
         theirs.close()
     ours.setblocking(False)
-    return Worker(process, ours, slot, common["heavy"], since=time.monotonic())
+    return Worker(process, ours, slot, common["heavy"], frozenset(common["languages"]), since=time.monotonic())
 
 
 def verdict_of(message: dict[str, Any], level: str) -> Verdict:
@@ -129,6 +135,17 @@ def verdict_of(message: dict[str, Any], level: str) -> Verdict:
         isolation=level,
         flags=tuple(map(str, message["flags"])),
     )
+
+
+def allowance(worker: Worker, job: Job, common: Limits, repeat: int) -> tuple[float, float]:
+    """CPU seconds of the worker itself, and wall seconds in all, that one job may take."""
+    own = job.task.limits
+    cpu = (own.cpu_seconds or common.cpu_seconds or 3.0 * worker.slowness) * job.grace
+    wall = (own.wall_seconds or common.wall_seconds or cpu + 2.0) * job.grace
+    runs = repeat * max(1, sum(isinstance(check, StdioCheck) for check in job.task.checks))
+    # Wall time is only a net below the worker's own limits, which leave out time spent waiting for a core.
+    compiler = 0 if job.task.language == "python" else MOST_COMPILING
+    return repeat * cpu + SLACK_SECONDS, 20 * runs * (wall + cpu) + 30 + compiler
 
 
 def stalled(job: Job) -> Verdict:

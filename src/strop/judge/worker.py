@@ -29,6 +29,7 @@ from strop.judge.nursery import Zygote, ZygoteGone
 from strop.judge.sandbox import checker, kernel
 from strop.judge.sandbox.selftest import problems
 from strop.judge.sandbox.zygote import LEVELS
+from strop.judge.script import BrokenCheck
 
 LENGTH = struct.Struct("<I")
 MEMORY = 3 << 29
@@ -61,6 +62,7 @@ class Worker:
         self.config = config
         self.tasks: dict[int, Any] = {}
         self.zygotes: dict[tuple[bool, int], Any] = {}
+        self.launchers: dict[str, Any] = {}
         self.level = ""
         self.fixed_seconds = min(_fixed_work() for _ in range(5))
         self.factor = min(10.0, max(1.0, self.fixed_seconds / REFERENCE_SECONDS))
@@ -68,7 +70,7 @@ class Worker:
         self.packages: dict[str, list[str]] = config["packages"]
         names = [re.escape(name) for name in self.packages]
         self.mentions = re.compile(rf"\b(?:{'|'.join(names)})\b") if names else None
-        self.bench = Bench(self.zygote_for, self.bounds, config["stop_early"], self._get_ready)
+        self.bench = Bench(self.zygote_for, self.bounds, config["stop_early"], self._get_ready, self.launcher_for)
         self.jobs: deque[tuple] = deque()
         self.buffer = bytearray()
         self.delay: float | None = None
@@ -80,8 +82,8 @@ class Worker:
                     sys.path.append(os.path.dirname(path))
         testing.install()
         signal.signal(signal.SIGVTALRM, self._alarm)
-        grown = _address_space() + MEMORY
-        resource.setrlimit(resource.RLIMIT_AS, (grown, grown))
+        self.memory = _address_space() + MEMORY
+        resource.setrlimit(resource.RLIMIT_AS, (self.memory, resource.getrlimit(resource.RLIMIT_AS)[1]))
 
     # ---- start
 
@@ -115,6 +117,9 @@ class Worker:
         for heavy in (False, True) if self.config["heavy"] else (False,):
             for seed in range(self.config["repeat"]):
                 self._zygote(heavy, seed)
+        for name in self.config["languages"]:
+            self._start_language(name)
+        resource.setrlimit(resource.RLIMIT_AS, (self.memory, self.memory))
         if level == "unsafe":
             return []
         try:
@@ -136,6 +141,29 @@ class Worker:
             self.send({"needs": "packages"})  # the supervisor starts another worker in this one's place, with them
             raise SystemExit(0)
         return self.zygotes[key]
+
+    def launcher_for(self, language: str) -> Any:
+        """Where programs of another language are started. Raises BrokenCheck when they cannot be, here."""
+        if language not in self.launchers:
+            self.send({"needs": language})
+            raise SystemExit(0)
+        found = self.launchers[language]
+        if isinstance(found, ZygoteGone):
+            raise BrokenCheck(f"programs in {language} cannot be isolated here: {found}")
+        return found
+
+    def _start_language(self, name: str) -> None:
+        from strop.judge.languages import running  # noqa: F401 - before the door is locked
+        from strop.judge.languages.language import Toolchain
+        from strop.judge.languages.launcher import Launcher
+
+        toolchain = Toolchain.from_dict(self.config["languages"][name])
+        try:
+            self.launchers[name] = Launcher(self.level, self.config["slot"], toolchain, self.waited)
+        except ZygoteGone as error:
+            if error.killed:
+                raise
+            self.launchers[name] = error
 
     def waited(self, pid: int) -> float:
         """Seconds that a process was ready to run and had to wait for a core; only the supervisor can see that."""
@@ -185,7 +213,7 @@ class Worker:
         """While a program runs: fork already for the next one, if that is here."""
         if (self.jobs or self._receive(wait=False)) and self.jobs and self.config["repeat"] == 1:
             _, task, program, _, grace = self.jobs[0]
-            zygote = self.zygotes.get(self._flavour(program))
+            zygote = self.zygotes.get(self._flavour(program)) if self.tasks[task].is_python else None
             if zygote is not None:
                 zygote.make_ready(self.bounds(self.tasks[task].task, grace))
 
@@ -251,8 +279,9 @@ class Worker:
         self.channel.sendall(LENGTH.pack(len(data)) + data)
 
     def close(self) -> None:
-        for zygote in self.zygotes.values():
-            zygote.close()
+        for zygote in (*self.zygotes.values(), *self.launchers.values()):
+            if not isinstance(zygote, ZygoteGone):
+                zygote.close()
 
 
 def _address_space() -> int:

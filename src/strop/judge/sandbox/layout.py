@@ -63,7 +63,7 @@ def configuration(level: str, slot: int, packages: dict[str, list[str]]) -> dict
     dynamic = [path for path in sys.path if path.endswith("lib-dynload")]
     hidden = [os.path.join(path, name) for path in stdlib for name in ("site-packages", "dist-packages")]
     parts = [path for paths in packages.values() for path in paths]
-    readable = [*stdlib, *dynamic, *_library_paths(), *parts, "/usr/share/zoneinfo", "/etc/localtime"]
+    readable = [*stdlib, *dynamic, *library_paths(), *parts, "/usr/share/zoneinfo", "/etc/localtime"]
     path = [*stdlib, *dynamic, *dict.fromkeys(os.path.dirname(p) for p in parts)]
     return {
         "level": level,
@@ -75,7 +75,7 @@ def configuration(level: str, slot: int, packages: dict[str, list[str]]) -> dict
     }
 
 
-def _library_paths() -> list[str]:
+def library_paths() -> list[str]:
     """Directories of shared libraries: those this interpreter loaded from, and the system's own for the machine."""
     triplet = sysconfig.get_config_var("MULTIARCH") or ""
     paths = {"/etc/ld.so.cache"}

@@ -8,6 +8,7 @@ they have outside; no /proc, no home, no task files, and nothing that can be wri
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 from strop.judge.sandbox import kernel
 
@@ -16,16 +17,19 @@ _DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom")
 _MOUNT_POINTS = ("/tmp", "/var/tmp", "/dev/shm", "/mnt", "/run", "/srv", "/opt", "/proc")
 
 
-def enter(level: str, readable: list[str], hidden: list[str], slot: int) -> None:
+def enter(
+    level: str, readable: list[str], hidden: list[str], slot: int, furnish: Callable[[str], None] | None = None
+) -> None:
     """Enter the namespaces of `level` ("userns" or "root"). Raises OSError when the system forbids it.
 
     readable: files and directories that programs may read. hidden: directories below them that stay empty.
     slot: number of the unprivileged user (60000 + slot) that a root caller becomes.
+    furnish: puts more into the root directory that it is given, before that becomes read-only.
     """
     if os.geteuid() == 0:
         # The root file system is built while we may still read everything: the interpreter may live below /root.
         kernel.unshare(_SHARED)
-        build_root(readable, hidden)
+        build_root(readable, hidden, furnish)
         if level == "userns":
             user = 60000 + slot
             os.setgroups([])
@@ -38,7 +42,7 @@ def enter(level: str, readable: list[str], hidden: list[str], slot: int) -> None
             raise OSError(1, "needs root")
         proc = _proc_fd()
         _new_user(os.geteuid(), os.getegid(), proc, _SHARED)
-        build_root(readable, hidden)
+        build_root(readable, hidden, furnish)
 
 
 _proc: int | None = None
@@ -73,7 +77,7 @@ def _new_user(uid: int, gid: int, proc: int, flags: int = 0) -> None:
             os.close(fd)
 
 
-def build_root(readable: list[str], hidden: list[str]) -> None:
+def build_root(readable: list[str], hidden: list[str], furnish: Callable[[str], None] | None = None) -> None:
     """Make a read-only root with `readable` in it and move there."""
     kernel.mount(None, "/", None, kernel.MS_REC | kernel.MS_PRIVATE)
     needed = [*readable, *_DEVICES, os.getcwd()]
@@ -94,6 +98,8 @@ def build_root(readable: list[str], hidden: list[str]) -> None:
     # A package that was asked for may live below a directory that was just hidden.
     mounts += [_bind(path, base) for path in present if _below(path, hidden)]
     os.makedirs(base + "/tmp", exist_ok=True)
+    if furnish is not None:
+        furnish(base)
     kernel.make_read_only(base, mounts)
     os.chdir(base)
     kernel.pivot_root(".", ".")

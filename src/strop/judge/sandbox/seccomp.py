@@ -69,10 +69,29 @@ _FATAL: dict[str, tuple[int | None, int | None]] = {
     "fsmount": (432, 432), "mount_setattr": (442, 442), "acct": (163, 89), "personality": (135, 92),
 }
 _ABSENT: dict[str, tuple[int | None, int | None]] = {"clone3": (435, 435), "openat2": (437, 437)}
+# What programs of other languages need on top: their process is started with execve, has a directory of its own to
+# write in, and may signal itself and what it started: its pid namespace holds nothing else.
+_EXECUTED: dict[str, tuple[int | None, int | None]] = {
+    "execve": (59, 221), "arch_prctl": (158, None), "wait4": (61, 260), "waitid": (247, 95), "kill": (62, 129),
+    "tgkill": (234, 131), "tkill": (200, 130), "unlink": (87, None), "unlinkat": (263, 35), "mkdir": (83, None),
+    "mkdirat": (258, 34), "rmdir": (84, None), "rename": (82, None), "renameat": (264, 38), "renameat2": (316, 276),
+    "link": (86, None), "linkat": (265, 37), "symlink": (88, None), "symlinkat": (266, 36), "truncate": (76, 45),
+    "ftruncate": (77, 46), "chmod": (90, None), "fchmod": (91, 52), "fchmodat": (268, 53), "umask": (95, 166),
+    "utimensat": (280, 88), "fsync": (74, 82), "fdatasync": (75, 83), "fallocate": (285, 47), "flock": (73, 32),
+    "getdents": (78, None), "creat": (85, None), "chdir": (80, 49), "fchdir": (81, 50), "statfs": (137, 43),
+    "fstatfs": (138, 44), "sched_getparam": (143, 121), "sched_getscheduler": (145, 120),
+    "sched_get_priority_max": (146, 125), "sched_get_priority_min": (147, 126), "setpgid": (109, 154),
+    "setsid": (112, 157), "sendfile": (40, 71), "copy_file_range": (326, 285), "membarrier": (324, 283),
+    "setrlimit": (160, 164), "mlock": (149, 228), "restart_syscall": (219, 128),
+}
+_FAMILY: dict[str, tuple[int | None, int | None]] = {"fork": (57, None), "vfork": (58, None)}
 # fmt: on
 _CLONE, _SENDTO, _PRLIMIT, _IOCTL = (56, 220), (44, 206), (302, 261), (16, 29)
 _FCNTL, _OPEN, _OPENAT, _SOCKETPAIR = (72, 25), (2, None), (257, 56), (53, 199)
 _SENDMSG, _FTRUNCATE = (46, 211), (77, 46)
+_MMAP, _PRCTL = (9, 222), (157, 167)
+_NEW_NAMESPACES = 0x7E02_0000
+"""All CLONE_NEW* bits of clone()."""
 _WRITING = 0o1 | 0o2 | 0o100 | 0o1000 | 0o20000000
 """O_WRONLY, O_RDWR, O_CREAT, O_TRUNC and the bit that makes O_TMPFILE."""
 _CLONE_THREAD = 0x10000
@@ -98,11 +117,12 @@ _JEQ, _JGE, _JSET, _JA = 0x10, 0x30, 0x40, 0x00
 _AND_0xFF = struct.pack("<HBBI", 0x54, 0, 0, 0xFF)
 
 
-def build(checker: bool = False) -> bytes:
+def build(checker: bool = False, executed: bool = False, family: bool = False) -> bytes:
     """The filter as `struct sock_filter[]` for this machine. Raises OSError on a machine without a table.
 
     `checker`: for the process that runs checks instead of programs. It passes sockets to its zygote and empties the
     files that programs print to, and has less of the rest: no threads, no opening for writing, no datagrams.
+    `executed`: for programs of other languages. `family`: for those that may start processes, and for compilers.
     """
     try:
         column = ("x86_64", "aarch64").index(kernel.MACHINE)
@@ -140,8 +160,11 @@ def build(checker: bool = False) -> bytes:
     }
     if checker:
         special |= _checker_calls(column, args)
+    if executed:
+        special |= _executed_calls(column, args, family)
     leaves: dict[int | None, bytes] = {}
-    for table, outcome in ((_ALLOWED, ALLOW), (_FATAL, KILL), (_ABSENT, ENOSYS)):
+    more = ([_EXECUTED] if executed else []) + ([_FAMILY] if family else [])
+    for table, outcome in ((_ALLOWED, ALLOW), *((table, ALLOW) for table in more), (_FATAL, KILL), (_ABSENT, ENOSYS)):
         leaves |= {numbers[column]: _return(outcome) for numbers in table.values() if numbers[column] is not None}
     leaves |= special
     intervals: list[tuple[int, bytes]] = []  # (first number, what happens from there on)
@@ -181,6 +204,39 @@ def _checker_calls(column: int, args: list[int]) -> dict[int | None, bytes]:
     return calls | ({_OPEN[column]: read_only(args[1])} if _OPEN[column] is not None else {})
 
 
+def _executed_calls(column: int, args: list[int], family: bool) -> dict[int | None, bytes]:
+    # Names of threads and of memory, and whether others may read its memory. Nothing else.
+    options = [3, 4, 15, 16, 0x5356_4D41]
+    jumps = [_jump(_JEQ, option, len(options) - 1 - at, 0) for at, option in enumerate(options[:-1])]
+    calls: dict[int | None, bytes] = {
+        # Memory that is shared and has no file is in no limit but the address space, which big runtimes cannot have.
+        _MMAP[column]: _load(args[3])
+        + _jump(_JSET, 0x20, 0, 2)
+        + _jump(_JSET, 0x01, 0, 1)
+        + _return(EPERM)
+        + _return(ALLOW),
+        _PRCTL[column]: _load(args[0])
+        + b"".join(jumps)
+        + _jump(_JEQ, options[-1], 0, 1)
+        + _return(ALLOW)
+        + _return(EPERM),
+        # Like a program's, and locks on files of its own.
+        _FCNTL[column]: _load(args[1])
+        + _jump(_JEQ, 1030, 4, 0)  # F_DUPFD_CLOEXEC
+        + _jump(_JGE, 8, 4, 0)  # F_SETLK and F_SETLKW are 6 and 7
+        + _jump(_JEQ, 4, 0, 2)  # F_SETFL
+        + _load(args[2])
+        + _jump(_JSET, 0x2000, 1, 0)  # O_ASYNC
+        + _return(ALLOW)
+        + _return(EPERM),
+    }
+    if family:
+        calls[_CLONE[column]] = (
+            _load(args[0]) + _jump(_JSET, _NEW_NAMESPACES, 0, 1) + _return(EPERM) + _return(ALLOW)
+        )
+    return calls
+
+
 class _Program(ctypes.Structure):
     _fields_ = [("length", ctypes.c_ushort), ("filter", ctypes.c_void_p)]
 
@@ -188,8 +244,8 @@ class _Program(ctypes.Structure):
 class Filter:
     """A built filter, ready to be installed in any number of processes. Needs no_new_privs to be set."""
 
-    def __init__(self, checker: bool = False) -> None:
-        code = build(checker)
+    def __init__(self, checker: bool = False, executed: bool = False, family: bool = False) -> None:
+        code = build(checker, executed, family)
         self._buffer = ctypes.create_string_buffer(code, len(code))
         self._program = _Program(len(code) // 8, ctypes.addressof(self._buffer))
         self._reference = ctypes.byref(self._program)
