@@ -53,6 +53,7 @@ class Box:
         self.uid = 60000 + config["slot"] if self.level == "root" else os.getuid()
         self.full = False
         self.pid = self.program = 0
+        self.trouble = b""
         self.status: socket.socket | None = None
         os.setsid()
         hard = resource.getrlimit(resource.RLIMIT_AS)[1]
@@ -97,7 +98,7 @@ class Box:
             ours.close()
             self._be_first(self.commands[request["command"]], request, fd, theirs)
         theirs.close()
-        self.pid, self.program, self.status = pid, 0, ours
+        self.pid, self.program, self.status, self.trouble = pid, 0, ours, b""
 
     def _be_first(self, command: dict[str, Any], request: dict[str, Any], fd: int, status: socket.socket) -> None:
         """In the first process of the new pid namespace: start the program, and end when it ends. Never returns."""
@@ -180,7 +181,9 @@ class Box:
         assert self.status is not None
         if self.program:
             return self.program
-        _, ancillary, *_ = self.status.recvmsg(600, socket.CMSG_SPACE(_CREDENTIALS.size))
+        message, ancillary, *_ = self.status.recvmsg(600, socket.CMSG_SPACE(_CREDENTIALS.size))
+        if message[:1] == b"E":
+            self.trouble = message
         for _, kind, data in ancillary:
             if kind == socket.SCM_CREDENTIALS:
                 self.program = _CREDENTIALS.unpack(data[: _CREDENTIALS.size])[0]
@@ -193,7 +196,7 @@ class Box:
             with contextlib.suppress(OSError):
                 os.kill(self._program_pid(), signal.SIGKILL)
         _, usage = zygote._reap(self.pid, gently=True)
-        how, trouble = signal.SIGKILL.value, b""
+        how, trouble = signal.SIGKILL.value, self.trouble
         while True:
             try:
                 message = self.status.recv(5000, socket.MSG_DONTWAIT)

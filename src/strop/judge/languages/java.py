@@ -31,6 +31,8 @@ def _toolchain() -> Toolchain:
         stack=8 << 20,
     )
     options = (*_OPTIONS, "-Xmx{memory}m", "-cp", "/box")
+    # A socket has no path that the driver could open, so it needs a stream for descriptor 3.
+    opened = ("--add-opens=java.base/java.io=ALL-UNNAMED", *options)
     running = {"space": "data", "stack": 8 << 20, "more_memory_mb": 512, "more_seconds": 1.0}
     settings = [path for path in (os.path.realpath(os.path.join(home, "conf")), "/etc/java-17-openjdk") if path]
     settings += [f"/etc/{name}" for name in os.listdir("/etc") if name.startswith("java-")]
@@ -39,7 +41,7 @@ def _toolchain() -> Toolchain:
             "compile main": compiling,
             "compile call": compiling,
             "main": Command(argv=(java, *options, "StropStart"), **running),
-            "call": Command(argv=(java, *options, "StropDriver"), channel="socket", **running),
+            "call": Command(argv=(java, *opened, "StropDriver"), channel="socket", **running),
         },
         readable=(home, *(path for path in settings if os.path.exists(path))),
         environment={"PATH": "/usr/bin:/bin", "HOME": "/tmp", "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8"},

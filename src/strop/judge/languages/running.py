@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,9 @@ from strop.judge.bounds import Bounds, Usage
 from strop.judge.languages import get
 from strop.judge.languages.box import BOX_MB
 from strop.judge.languages.language import Mode
+from strop.judge.languages.launcher import Launcher
 from strop.judge.outcome import Outcome, compare_text, load_failure, result
+from strop.judge.sandbox.zygote import INT
 from strop.judge.script import BrokenCheck
 from strop.judge.session import Ended, Session
 from strop.judge.staff import MAX_PROGRAM
@@ -29,7 +32,14 @@ _NO_SPACE = re.compile(r"No space left on device|ENOSPC")
 
 
 class LineSession(Session):
-    """A session in which a request and a reply are one line each."""
+    """A session in which a request and a reply are one line each. Its time starts when the program's process does."""
+
+    def __init__(self, launcher: Launcher, bounds: Bounds, stdin: bytes = b"") -> None:
+        super().__init__(launcher, bounds, stdin)
+        launcher.ask(b"P")
+        self.pid = INT.unpack(launcher.hear()[1:])[0]
+        self.started = time.monotonic()
+        self.look_at = self.started + self.wait
 
     def send(self, request: bytes) -> None:
         try:
@@ -70,7 +80,7 @@ class LanguageRun:
         self.program = program
         self.outcome = outcome
         self.language = get(prepared.task.language)
-        self.launcher = None
+        self.launcher: Launcher | None = None
         self.built: Mode | None = None
         self.session: LineSession | None = None
         self.bounds = bench.bounds(prepared.task)

@@ -29,9 +29,7 @@ def _toolchain() -> Toolchain:
     linker, _, readable = c_compiler()
     options = ["--edition=2021", "-O", "-Cdebuginfo=0", f"-Clinker={linker}", "--cap-lints=allow", "-o", "program"]
     compiling = Command(argv=(rustc, *options, "program.rs"), writes=True, family=True, space="data", stack=16 << 20)
-    library = (
-        [os.path.join(root, "lib")] if root.startswith("/usr") is False else [os.path.join(root, "lib", "rustlib")]
-    )
+    library = [os.path.join(root, "lib", "rustlib") if root == "/usr" else os.path.join(root, "lib")]
     return Toolchain(
         commands={
             "compile main": compiling,
