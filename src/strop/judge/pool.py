@@ -21,8 +21,6 @@ from strop.judge.staff import Call, Job
 from strop.types import Limits, StropError, Task, Verdict
 
 Which = Literal["all", "visible", "hidden"]
-LANGUAGES = ("python", *languages.NAMES)
-"""Languages that are judged. Anything else is refused before it starts, not judged as if it were Python."""
 
 
 class Judge:

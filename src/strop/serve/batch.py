@@ -15,7 +15,6 @@ from starlette.responses import StreamingResponse
 
 from strop.adapters.ground_truth import tasks_in
 from strop.judge.completions import whole_program
-from strop.judge.pool import LANGUAGES
 from strop.judge.verdict_file import verdict_line
 from strop.serve.desk import MOST_CHECKS, MOST_MEMORY_MB, MOST_SECONDS, Desk, Ticket
 from strop.tasks.reading import Defect
@@ -151,8 +150,8 @@ def read_tasks(rows: Iterable[dict[str, Any]]) -> dict[str, Task]:
 def unfit(task: Task) -> Iterable[str]:
     """Why a task cannot be judged on this server."""
     limits = task.limits
-    if task.language not in LANGUAGES:
-        yield f"field language: {task.language!r} is not one of {', '.join(LANGUAGES)}"
+    if task.language != "python":
+        yield f"field language: {task.language!r} is not judged by this server; it judges: python"
     if max(limits.cpu_seconds or 0, limits.wall_seconds or 0) > MOST_SECONDS:
         yield f"field limits: at most {MOST_SECONDS:g} s are given here"
     if (limits.memory_mb or 0) > MOST_MEMORY_MB:

@@ -41,6 +41,14 @@ class LineSession(Session):
         self.started = time.monotonic()
         self.look_at = self.started + self.wait
 
+    def clocks(self) -> tuple[float, float]:
+        cpu, waited = super().clocks()
+        try:
+            time.clock_gettime((~self.pid << 3) | 2)
+        except OSError:  # it is over, and what waits for it inside has not come to say so: that time is not its own
+            return 0.0, time.monotonic() - self.started
+        return cpu, waited
+
     def send(self, request: bytes) -> None:
         try:
             self.socket.sendall(request + b"\n")
