@@ -49,8 +49,8 @@ def _zig() -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
         raise MissingTool("neither gcc nor clang was found on PATH, nor the package ziglang")
     home = os.path.abspath(spec.submodule_search_locations[0])
     zig = os.path.join(home, "zig")
-    # Its own static C library: what it finds of the system's depends on files that the box does not show.
-    target = ("-target", f"{os.uname().machine}-linux-musl")
+    # Named, because what it would find out about the system depends on files that the box does not show.
+    target = ("-target", f"{os.uname().machine}-linux-gnu")
     return (zig, "cc", *target), (zig, "c++", *target), (home,)
 
 

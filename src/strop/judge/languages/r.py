@@ -15,6 +15,9 @@ _SYNTAX = re.compile(r"^Error:? (?:in .*?: ?)?(?:unexpected|incomplete|\S*:?\d+:
 _MEMORY = re.compile(r"^.*(?:cannot allocate (?:vector|memory)|memory exhausted).*$", re.MULTILINE)
 
 
+_SHELL = ("/bin/sh", os.path.realpath("/bin/sh"), "/usr/bin/which", "/usr/bin/uname", "/usr/bin/rm")
+
+
 def _toolchain() -> Toolchain:
     found = subprocess.run([tool("R"), "RHOME"], capture_output=True, text=True, timeout=60)
     home = found.stdout.strip()
@@ -22,7 +25,7 @@ def _toolchain() -> Toolchain:
     if found.returncode or not os.path.exists(binary):
         raise MissingTool("R is here, but its program is not below its home directory")
     main = (binary, "--no-echo", "--no-restore", "--vanilla")
-    # R's own package utils asks a shell for the name of the system while it is loaded.
+    # R's own package utils asks a shell where `uname` is while it is loaded, and does not load without an answer.
     running = {
         "family": True,
         "processes": 16,
@@ -37,7 +40,7 @@ def _toolchain() -> Toolchain:
             "main": Command(argv=(*main, "--file=/box/program.R"), **running),
             "call": Command(argv=(*main, "--file=/box/driver.R"), channel="streams", **running),
         },
-        readable=(home, *shared, os.path.realpath("/bin/sh"), "/bin/sh", "/usr/bin/rm"),
+        readable=(home, *shared, *_SHELL),
         environment={
             "R_HOME": home,
             "R_SHARE_DIR": "/usr/share/R/share" if os.path.isdir("/usr/share/R/share") else f"{home}/share",

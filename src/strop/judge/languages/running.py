@@ -128,11 +128,11 @@ class LanguageRun:
         if self.built == mode:
             return
         self._close_session()
-        self.launcher = self.bench.launcher_for(self.language.name)
+        launcher = self.launcher = self.bench.launcher_for(self.language.name)
         files = self.language.files(self.prepared.task, self.program, mode)
-        self.launcher.renew({**self.launcher.toolchain.files, **files})
+        launcher.renew({**launcher.toolchain.files, **files})
         self.built = mode
-        if (name := f"compile {mode}") in self.launcher.toolchain.commands:
+        if (name := f"compile {mode}") in launcher.toolchain.commands:
             usage, ended = self._run(name, COMPILE, b"")
             said = self._said(2, 8000) or self._said(1, 8000)
             if ended is not None and ended.kind == "timeout":
