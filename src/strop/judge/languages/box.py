@@ -314,8 +314,9 @@ def _set_limits(command: dict[str, Any], request: dict[str, Any]) -> None:
 def main() -> None:
     """Entry point: the configuration is the first argument, the worker's socket is the descriptor named in it."""
     config = json.loads(sys.argv[1])
-    os.dup2(config["socket"], WORKER_FD)
-    os.close(config["socket"])
+    if config["socket"] != WORKER_FD:  # a worker with many boxes has many descriptors
+        os.dup2(config["socket"], WORKER_FD)
+        os.close(config["socket"])
     worker = socket.socket(fileno=WORKER_FD)
     kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
     answer: dict[str, Any] = {"level": config["level"]}
