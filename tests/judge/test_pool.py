@@ -314,12 +314,12 @@ def test_starting_costs_nothing_more_in_a_big_process():
 
 
 def test_a_language_that_is_not_judged_is_refused(judge):
-    rust = Task(id="rusty", prompt="", language="rust", checks=SQUARE.checks)
-    with pytest.raises(StropError, match=r"'rusty', field `language`: 'rust' is not one of python"):
-        judge.run(rust, [GOOD])
+    cobol = Task(id="rusty", prompt="", language="cobol", checks=SQUARE.checks)
+    with pytest.raises(StropError, match=r"'rusty', field `language`: 'cobol' is not one of python"):
+        judge.run(cobol, [GOOD])
 
     async def main():
-        await judge.arun(rust, [GOOD])
+        await judge.arun(cobol, [GOOD])
 
     with pytest.raises(StropError, match="rusty"):
         asyncio.run(main())
