@@ -15,7 +15,7 @@ from strop.types import Task
 
 _MODULE = re.compile(r"^\s*(?:export\s|import\s*(?:[\w*{]|[\"']))", re.MULTILINE)
 _SYNTAX = re.compile(r"^SyntaxError: .*$", re.MULTILINE)
-_MEMORY = re.compile(r"^.*(?:JavaScript heap out of memory|Array buffer allocation failed).*$", re.MULTILINE)
+_MEMORY = re.compile(r"^.*(?:heap out of memory|Array buffer allocation failed|std::bad_alloc).*$", re.MULTILINE)
 _ENVIRONMENT = {"HOME": "/tmp", "PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "UV_THREADPOOL_SIZE": "2"}
 
 

@@ -231,9 +231,7 @@ def _executed_calls(column: int, args: list[int], family: bool) -> dict[int | No
         + _return(EPERM),
     }
     if family:
-        calls[_CLONE[column]] = (
-            _load(args[0]) + _jump(_JSET, _NEW_NAMESPACES, 0, 1) + _return(EPERM) + _return(ALLOW)
-        )
+        calls[_CLONE[column]] = _load(args[0]) + _jump(_JSET, _NEW_NAMESPACES, 0, 1) + _return(EPERM) + _return(ALLOW)
     return calls
 
 
