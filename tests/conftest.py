@@ -9,6 +9,9 @@ import sys
 
 import pytest
 
+# A sample from the cache would say nothing about the sampler.
+os.environ["STROP_SAMPLES"] = "off"
+
 TEMPLATE = (
     "{% for message in messages %}<|{{ message.role }}|>{{ message.content }}<|end|>{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"

@@ -64,6 +64,8 @@ class FaultServer:
     def __init__(self) -> None:
         self.behave: Callable[[int, str, dict[str, Any] | None], Any] = echo
         self.seen: list[tuple[str, dict[str, Any] | None, dict[str, str], float]] = []
+        self.stall = 1.5
+        """Seconds of silence of the fault of this name."""
         self.running = self.most_running = 0
         self.lock = threading.Lock()
         self.url = ""
@@ -116,7 +118,7 @@ def fault_server() -> Iterator[FaultServer]:
                 self.wfile.flush()
                 self.connection.shutdown(socket.SHUT_RDWR)
             elif what == "stall":
-                time.sleep(1.5)
+                time.sleep(state.stall)
             elif what == "trickle":
                 self.wfile.write(b"HTTP/1.1 200 OK\r\ncontent-length: 5000\r\n\r\n")
                 for _ in range(40):

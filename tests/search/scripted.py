@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from strop.budget import Budget
-from strop.search.draws import DrawCache
+from strop.models.cache import DrawCache
 from strop.search.methods import MethodSpec, get_method
 from strop.search.prompting import form_for
 from strop.search.schedule import Scheduler

@@ -9,10 +9,10 @@ import sys
 import pytest
 from scripted import CRASH, GOOD, WRONG, Scripted, block, task
 
+from strop.models.cache import DrawCache
 from strop.run import Run
 from strop.search import compare
 from strop.search.compare import SearchSettings, read_effort, run_searches, traces
-from strop.search.draws import DrawCache
 from strop.search.methods import get_method
 from strop.search.prompting import form_for
 from strop.search.summary import _curve, summarise

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from scripted import CRASH, GOOD, WRONG, Scripted, block, prompt_text, scheduler, solve, task
 
-from strop.search.draws import DrawCache
+from strop.models.cache import DrawCache
 from strop.search.methods import MethodSpec, get_method
 from strop.types import SamplingParams, ScriptCheck, StropError
 

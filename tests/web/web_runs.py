@@ -10,10 +10,10 @@ from pathlib import Path
 
 from strop import judge
 from strop.evals.solve import task_records
+from strop.models.cache import DrawCache
 from strop.report.search import write_page
 from strop.run import Run
 from strop.search.compare import SearchSettings, read_effort, run_searches
-from strop.search.draws import DrawCache
 from strop.search.methods import get_method
 from strop.search.prompting import form_for
 from strop.search.summary import summarise

@@ -46,6 +46,14 @@ def eval(
     budget: Annotated[
         str | None, typer.Option("--budget", help="Stop when spent, e.g. sampled_tokens=50k,seconds=10m.")
     ] = None,
+    cache: Annotated[
+        bool | None,
+        typer.Option(
+            "--cache/--no-cache",
+            help="Reuse completions that earlier runs drew with the same model, prompt, parameters and seed. "
+            "Default: local models yes; endpoints no, because their weights can change unseen.",
+        ),
+    ] = None,
     workers: WorkersOption = None,
     require_isolation: IsolationOption = None,
     out: OutOption = None,
@@ -78,7 +86,10 @@ def eval(
         return
     config = asdict(settings)
     folder = run_folder("eval", out, config)
-    with closing(models.load(model)) as loaded, Judge(workers=workers, require=require_isolation) as judge:
+    with (
+        closing(models.load(model, cache=is_local(model) if cache is None else cache)) as loaded,
+        Judge(workers=workers, require=require_isolation) as judge,
+    ):
         inputs = {
             "model_fingerprint": loaded.fingerprint,
             "task_set_hash": task_sets.task_set_hash(chosen),

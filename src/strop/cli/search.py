@@ -67,11 +67,11 @@ def search(
     from strop.budget import Budget
     from strop.cli.progress import progress
     from strop.judge import Judge
+    from strop.models.cache import DrawCache
     from strop.models.spec import is_local
     from strop.report.search import write_page
     from strop.run import Run
     from strop.search.compare import SearchSettings, read_effort, run_searches, traces
-    from strop.search.draws import DrawCache
     from strop.search.methods import get_method
     from strop.search.prompting import form_for
     from strop.search.summary import summarise

@@ -72,14 +72,44 @@ class Model(Protocol):
 
 
 def load(
-    spec: str, *, batch_size: int | None = None, dtype: str | None = None, threads: int | None = None, **endpoint: Any
+    spec: str,
+    *,
+    batch_size: int | None = None,
+    dtype: str | None = None,
+    threads: int | None = None,
+    cache: bool = False,
+    **endpoint: Any,
 ) -> Model:
     """The model that a model argument names (`strop.models.FORMS`).
 
-    `dtype` (default float32) and `threads` (default: torch's choice) are for local models. Further keywords are
-    fields of `strop.models.transport.EndpointOptions`. Raises StropError when the model cannot be had.
+    `dtype` (default float32) and `threads` (default: torch's choice) are for local models. `cache`: draw only what the
+    file of completions that runs share does not hold (`strop.models.cache`). Further keywords are fields of
+    `strop.models.transport.EndpointOptions`. Raises StropError when the model cannot be had.
     """
     parsed = parse_spec(spec)
+    if parsed.kind == "replay":
+        if dtype is not None or threads is not None or endpoint:
+            raise StropError(f"{spec} is a recorded run: it takes no options of local models or endpoints.")
+        from strop.models.replay import Replay
+
+        return Replay(spec, parsed, batch_size)
+    model = _load(spec, parsed, batch_size, dtype, threads, endpoint)
+    if not cache:
+        return model
+    from strop.models.cache import CachedModel, DrawCache, shared_file
+
+    file = shared_file()
+    return CachedModel(model, DrawCache(file)) if file else model
+
+
+def _load(
+    spec: str,
+    parsed: ModelSpec,
+    batch_size: int | None,
+    dtype: str | None,
+    threads: int | None,
+    endpoint: dict[str, Any],
+) -> Model:
     if parsed.kind == "openai":
         if dtype is not None or threads is not None:
             raise StropError(f"{spec} is an endpoint: dtype and threads are options of local models.")
@@ -88,6 +118,12 @@ def load(
         return load_endpoint(spec, parsed, batch_size, endpoint)
     if endpoint:
         raise StropError(f"{', '.join(sorted(endpoint))}: options of endpoints, and {spec} is a local model.")
+    if parsed.kind == "vllm":
+        if threads is not None:
+            raise StropError(f"{spec}: vLLM chooses its threads itself.")
+        from strop.models.vllm import load_vllm
+
+        return load_vllm(spec, parsed, batch_size=batch_size, dtype=dtype)
     from strop.models.local import load_local
 
     return load_local(spec, batch_size=batch_size, dtype=dtype or "float32", threads=threads)

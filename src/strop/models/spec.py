@@ -10,9 +10,12 @@ from typing import Literal
 
 from strop.types import StropError
 
-FORMS = "`smollm2`, `hf/NAME-or-PATH`, `gguf/FILE`, any of these with `+ADAPTER-FOLDER`, or `openai/NAME@URL`"
+FORMS = (
+    "`smollm2`, `hf/NAME-or-PATH`, `gguf/FILE`, any of these with `+ADAPTER-FOLDER`, `vllm/NAME-or-PATH`, "
+    "`openai/NAME@URL`, or `replay/RUN-FOLDER`"
+)
 
-Kind = Literal["smollm2", "gguf", "hf", "openai"]
+Kind = Literal["smollm2", "gguf", "hf", "vllm", "openai", "replay"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +24,7 @@ class ModelSpec:
 
     kind: Kind
     target: str
-    """File, folder, hub name or endpoint model id; empty for `smollm2`."""
+    """File, folder, hub name, endpoint model id or run folder (`@STAGE` included); empty for `smollm2`."""
     adapter: Path | None = None
     url: str = ""
     """Endpoint address without a trailing slash, `openai` only."""
@@ -37,9 +40,11 @@ def parse_spec(text: str) -> ModelSpec:
     kind, slash, rest = text.partition("/")
     if kind == "openai" and slash:
         return _parse_endpoint(rest)
-    if kind in ("hf", "gguf") and rest:
+    if kind in ("hf", "gguf", "vllm") and rest:
         target, adapter = _split_adapter(rest)
         return ModelSpec(kind, os.path.expanduser(target), adapter)
+    if kind == "replay" and rest:
+        return ModelSpec(kind, os.path.expanduser(rest))
     if text == "smollm2" or text.startswith("smollm2+"):
         _, adapter = _split_adapter(text)
         return ModelSpec("smollm2", "", adapter)
@@ -79,5 +84,11 @@ def _split_adapter(text: str) -> tuple[str, Path | None]:
 
 
 def is_local(text: str) -> bool:
-    """Whether the weights are in this process: such a model can be trained, and can go on from begun replies."""
-    return parse_spec(text).kind != "openai"
+    """Whether the weights are in this process: such a model can go on from begun replies. Of a recorded run: whether
+    they were there."""
+    parsed = parse_spec(text)
+    if parsed.kind == "replay":
+        from strop.models.replay import recorded_model
+
+        return is_local(recorded_model(parsed))
+    return parsed.kind != "openai"

@@ -77,8 +77,11 @@ def load_for_training(spec: str) -> tuple[Any, Any]:
     transformers model. Cached weights are mapped privately: training never changes files on disk.
     """
     parsed = parse_spec(spec)
-    if parsed.kind == "openai":
-        raise StropError(f"{spec} is an endpoint: it can be sampled but not trained. Give a local model.")
+    untrainable = {"openai": "an endpoint", "replay": "a recorded run", "vllm": "an engine for sampling"}
+    if parsed.kind in untrainable:
+        raise StropError(
+            f"{spec} is {untrainable[parsed.kind]}: it can be sampled but not trained. Give hf/, gguf/ or smollm2."
+        )
     weights = load_weights(parsed, trainable=True)
     return weights.model, weights.tokenizer
 

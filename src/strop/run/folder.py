@@ -162,6 +162,22 @@ class Run:
         rows = self._store.query("SELECT task_id, number FROM samples WHERE stage = ?", (stage,))
         return {(task_id, number) for task_id, number in rows}
 
+    def sample_seeds(self, stage: str) -> Iterator[tuple[int, str, int]]:
+        """(seed, task id, index) of the samples of a stage."""
+        yield from self._store.query(
+            "SELECT json_extract(data, '$.seed'), task_id, number FROM samples WHERE stage = ?", (stage,)
+        )
+
+    def sample(self, stage: str, task_id: str, index: int) -> Sample:
+        """One sample that `sample_keys` names."""
+        rows = self._store.query(
+            "SELECT task_id, number, data, token_ids, logprobs FROM samples "
+            "WHERE stage = ? AND task_id = ? AND number = ?",
+            (stage, task_id, index),
+        )
+        with self._readable("samples"):
+            return read_sample(*rows[0])
+
     def unjudged(self, stage: str) -> list[Sample]:
         """Samples of a stage without a verdict, in the order of `samples`."""
         rows = self._store.query(

@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from strop.budget import Budget
+from strop.models.cache import DrawCache
 from strop.models.spec import is_local
-from strop.search.draws import DrawCache
 from strop.search.methods import MethodSpec
 from strop.search.schedule import Scheduler
 from strop.search.searches import Effort

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from strop.budget import Meter
-from strop.search.draws import DrawCache, draw_key, packed, unpacked
+from strop.models.cache import DrawCache, draw_key, packed, unpacked
 from strop.search.nodes import Complete, Draw
 from strop.search.searches import Effort, Search
 from strop.types import Completion, Request, SamplingParams, Spent, StropError, content_hash, request_seed

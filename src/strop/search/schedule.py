@@ -18,9 +18,9 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from strop.budget import Budget, BudgetExhausted, Meter
+from strop.models.cache import DrawCache
 from strop.search.bench import Bench
 from strop.search.drawing import Drawing, allowance
-from strop.search.draws import DrawCache
 from strop.search.nodes import Complete, Draw, Node, Request
 from strop.search.searches import Effort, Search, rows, visible_task
 from strop.search.state import State
