@@ -36,7 +36,7 @@ lint: $(VENV)/.ready
 bench: $(VENV)/.ready
 	$(PIP) install --quiet --constraint requirements.lock --editable '.[bench]'
 	$(BIN)/python benchmarks/judge.py
-	$(BIN)/python benchmarks/sampling.py
+	$(BIN)/python benchmarks/sampler.py
 
 docs: $(VENV)/.ready
 	$(BIN)/python docs/build.py
