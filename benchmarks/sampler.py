@@ -7,7 +7,7 @@ Both sides run in turn, several rounds, in one process with the same number of t
 does falls on both; the ratio of a round is the figure, its median and range are reported. `generate` gets each batch
 size of `--generate-batches` once, before the first round, and keeps its best. Tokens that count are those up to each
 sample's own end: `generate` goes on computing finished rows until the last one of a batch is done. TRL's trainers
-sample with `generate` too, unless told to use vLLM or transformers' paged batching, so they have no column of their own.
+sample with `generate` too, unless told to use vLLM or transformers' paged batching: they have no column of their own.
 
 The floor is what the memory alone allows: the bytes of weights that a step reads, over the read bandwidth measured on
 as many bytes. For one row it is tokens a second outright, and `one row` is Strop decoding a single sample against it;
