@@ -16,10 +16,10 @@ from strop.papers.page import page
 
 GROUPS = {
     "data": ("pairs", "tests", "methods"),
-    "tasks": ("list", "show", "validate", "convert"),
+    "tasks": ("list", "show", "validate", "convert", "self-invoking"),
     "lint": ("tasks",),
-    "audit": ("grader",),
-    "train": ("rl",),
+    "audit": ("grader", "scorer", "pro", "diversity"),
+    "train": ("rl", "dpo", "kto", "reward", "pair", "rerank"),
     "papers": ("list", "show", "search", "run", "merge", "check"),
 }
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from strop.evals.pro import NOT_INVOKING, UNNAMED, ProProtocol, load_pro, pro_report, self_invoking
+from strop.evals.pro import NOT_INVOKING, UNNAMED, ProProtocol, load_pro, pro_report, run_pro, self_invoking
 from strop.judge import Judge
 from strop.tasks import load
 from strop.types import StropError
@@ -101,3 +101,45 @@ def test_any_task_with_call_checks_becomes_self_invoking(judge):
     task, new = next((task, new) for task, new in made if new is not None)
     assert not new.public().hidden_checks
     assert self_invoking(task.public().__class__(id="x", prompt="", checks=())) is None
+
+
+class Knows:
+    """Answers every problem with what a table says, by what the prompt begins."""
+
+    name = "hf/knows"
+    chat = True
+    batch_size = 4
+    fingerprint = "knows"
+
+    def __init__(self, replies):
+        self.replies = replies
+
+    def sample(self, requests, params):
+        from strop.types import Completion, Spent
+
+        for place, request in enumerate(requests):
+            said = "\n".join(message.content for message in request.prompt)
+            text = next(reply for key, reply in self.replies.items() if key in said)
+            yield place, Completion(text=text, finish_reason="stop", spent=Spent())
+
+
+def test_all_arms_run_on_a_model_that_cannot_do_the_first_problem(judge, tmp_path):
+    from strop.run import Run
+    from strop.tasks.protocols import get_protocol
+    from strop.types import SamplingParams
+
+    item = published("humaneval_pro.json")[0]
+    begun = f"{item.base_problem}{item.base_solution.rstrip()}\n\n\n{item.new_problem}"
+    wrong = "    return None\n\n\n" + item.new_problem + item.new_solution + "\n```"
+    model = Knows({begun: item.new_solution + "\n```", "Write a solution of both": wrong, "": "    return None\n```"})
+    with Run.open(tmp_path / "run", command="strop audit pro", config={}) as run:
+        options = {"base": get_protocol("block"), "params": SamplingParams(temperature=0.0)}
+        whole, clean = run_pro(run, model, [item], judge, **options)
+        again, _ = run_pro(run, Knows({}), [item], judge, **options)
+    assert whole == clean == again
+    assert (whole.base.value, whole.pro.value, whole.given.value) == (0.0, 0.0, 1.0)
+    assert (whole.owed_to_base.value, whole.owed_to_composition.value) == (-1.0, 1.0)
+    with Run.open(tmp_path / "other", command="strop audit pro", config={}) as run:
+        report, _ = run_pro(run, model, [item], judge, base=None, params=SamplingParams(temperature=0.0))
+    assert (report.base, report.drop, report.owed_to_composition) == (None, None, None)
+    assert report.owed_to_base.value == -1.0

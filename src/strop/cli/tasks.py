@@ -126,6 +126,34 @@ def convert(
     typer.echo(f"{out}: {count} tasks")
 
 
+@app.command("self-invoking")
+def self_invoking_tasks(
+    spec: SpecArgument,
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="File to write; compressed when it ends in .gz.")],
+    inputs: Annotated[int, typer.Option("--inputs", min=1, help="Calls of the first function in each check.")] = 3,
+    split: SplitOption = None,
+    tag: TagOption = None,
+    limit: LimitOption = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace OUT when it exists.")] = False,
+) -> None:
+    """A harder set from any other: each problem once more, with a second function that calls the first.
+
+    As HumanEval Pro does, made from the tasks' own call checks, so nothing is run or written by a model.
+    """
+    from strop.evals.pro import self_invoking
+    from strop.tasks import dump, load
+    from strop.types import StropError
+
+    if out.exists() and not force:
+        raise StropError(f"{out} exists; --force replaces it.")
+    chosen = load(spec, split=split, tags=tag or (), limit=limit)
+    made = [task for one in chosen if (task := self_invoking(one, inputs=inputs)) is not None]
+    if not made:
+        raise StropError(f"No task of {spec} has more than {inputs} call checks of one entry point.")
+    count = dump(made, out)
+    typer.echo(f"{out}: {count} tasks; {len(chosen) - count} of {len(chosen)} have too few call checks")
+
+
 @app.command("protocols")
 def list_protocols() -> None:
     """The prompt protocols for `--as`."""

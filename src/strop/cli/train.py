@@ -10,6 +10,7 @@ from typing import Annotated, Any, TypeAlias
 
 import typer
 
+from strop.cli.learn import register
 from strop.cli.options import (
     DryRunOption,
     FreshOption,
@@ -25,6 +26,7 @@ from strop.cli.options import (
 )
 
 app = typer.Typer(no_args_is_help=True)
+register(app)
 
 OnStep: TypeAlias = Callable[[int, Mapping[str, float]], None]
 TRACKERS = ("trackio", "wandb", "tensorboard")

@@ -130,6 +130,34 @@ def read_pairs(path: Path) -> list[Preference]:
     return pairs
 
 
+def read_labelled(path: Path) -> list[Labelled]:
+    """Answers with labels from a JSON Lines file: the `unpaired` layout, or pairs, each as one answer of either label.
+
+    Raises StropError naming file, line and field.
+    """
+    from strop.data.plum import Labelled
+    from strop.tasks.reading import Defect, raise_defects, read_rows
+
+    found: list[Labelled] = []
+    defects: list[Defect] = []
+    for row in read_rows(path):
+        if isinstance(row, Defect):
+            defects.append(row)
+            continue
+        data = row.data
+        sides = [("chosen", True), ("rejected", False)] if "chosen" in data else [("completion", data.get("label"))]
+        for name, label in sides:
+            read = _read({"prompt": data.get("prompt"), "chosen": data.get(name), "rejected": data.get(name)})
+            bad = "label" if not isinstance(label, bool) else name if read in ("chosen", "rejected") else read
+            if isinstance(bad, str):
+                defects.append(Defect(str(path), row.line, bad, "missing, or of another kind"))
+            else:
+                task_id = str(data.get("task_id", ""))
+                found.append(Labelled(prompt=bad.prompt, completion=bad.chosen, label=bool(label), task_id=task_id))
+    raise_defects(defects)
+    return found
+
+
 def _read(data: Row) -> Preference | str:
     """The pair of a row, or the name of its first bad field."""
     prompt, sides = data.get("prompt"), {}

@@ -14,13 +14,14 @@ import itertools
 import math
 import random
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from strop.stats import Difference, Estimate, compare, estimate
 from strop.tasks.literals import parse
+from strop.types import Sample, Verdict
 
 MAX_K = 25
 """Largest K of NAUADC, as in the paper."""
@@ -190,6 +191,19 @@ class Diversity:
     k: int
     without_correct: int
     """Problems left out because nothing was correct."""
+
+
+def correct_programs(samples: Iterable[Sample], verdicts: Mapping[tuple[str, int], Verdict]) -> dict[str, list[str]]:
+    """Correct programs by task, in order of sample; tasks that were tried without one are there, and empty."""
+    found: dict[str, list[str]] = {}
+    for sample in sorted(samples, key=lambda sample: (sample.task_id, sample.index)):
+        verdict = verdicts.get((sample.task_id, sample.index))
+        if verdict is None or verdict.status == "judge_error":
+            continue
+        rows = found.setdefault(sample.task_id, [])
+        if verdict.passed:
+            rows.append(sample.code)
+    return found
 
 
 def diversity(correct: Mapping[str, Sequence[str]], *, k: int = 10) -> Diversity:

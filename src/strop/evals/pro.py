@@ -14,15 +14,22 @@ import ast
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
+from strop.evals.solve import OnProgress, measure, silent, task_records
 from strop.stats import Difference, Estimate, compare, estimate
 from strop.tasks.extract import extract_program
 from strop.tasks.literals import parse, write_call, write_literal
 from strop.tasks.mbpp import entry_point
 from strop.tasks.protocols import FENCE, cut_at
 from strop.tasks.reading import Defect, Row, raise_defects, read_rows
-from strop.types import CallCheck, Message, Prompt, ScriptCheck, StropError, Task
+from strop.types import CallCheck, Message, Prompt, SamplingParams, ScriptCheck, StropError, Task
+
+if TYPE_CHECKING:
+    from strop.judge import Judge
+    from strop.models import Model
+    from strop.run import Run
+    from strop.tasks.protocols import Protocol
 
 FIELDS = ("raw_problem", "raw_solution", "new_problem", "new_solution", "test_code")
 UNNAMED = "the tested function is named nowhere in the problem"
@@ -171,9 +178,9 @@ class ProReport:
     """The drop from base to pro and where it comes from, on one set of items. Figures are shares of items solved."""
 
     items: int
-    base: Estimate
+    base: Estimate | None
     pro: Estimate
-    drop: Difference
+    drop: Difference | None
     """pro minus base, paired by item."""
     given: Estimate | None
     owed_to_base: Difference | None
@@ -184,13 +191,15 @@ class ProReport:
 
 def pro_report(
     items: Sequence[ProItem],
-    base: Mapping[str, float],
+    base: Mapping[str, float] | None,
     pro: Mapping[str, float],
     given: Mapping[str, float] | None = None,
     *,
     clean_only: bool = False,
 ) -> ProReport:
-    """Compare pass rates by item id. `clean_only` leaves out items that cannot be solved as asked.
+    """Compare pass rates by item id; an arm that was not run is None (MBPP Pro's base problems come without tests).
+
+    `clean_only` leaves out items that cannot be solved as asked.
 
     Raises StropError when an arm lacks an item, because a paired comparison over other items would mean nothing.
     """
@@ -201,17 +210,55 @@ def pro_report(
             raise StropError(f"The arm {name} has no result for {missing[0]} ({len(missing)} items missing).")
     if not ids:
         raise StropError("No item is left to compare.")
-    b, p = [base[key] for key in ids], [pro[key] for key in ids]
+    b, p = None if base is None else [base[key] for key in ids], [pro[key] for key in ids]
     g = None if given is None else [given[key] for key in ids]
     return ProReport(
         items=len(ids),
-        base=estimate(b),
+        base=None if b is None else estimate(b),
         pro=estimate(p),
-        drop=compare(b, p),
+        drop=None if b is None else compare(b, p),
         given=None if g is None else estimate(g),
         owed_to_base=None if g is None else compare(g, p),
-        owed_to_composition=None if g is None else compare(b, g),
+        owed_to_composition=None if g is None or b is None else compare(b, g),
     )
+
+
+def run_pro(
+    run: Run, model: Model, items: Sequence[ProItem], judge: Judge, *, base: Protocol | None, params: SamplingParams,
+    samples: int = 1, seed: int = 0, on_progress: OnProgress = silent,
+) -> list[ProReport]:  # fmt: skip
+    """Measure all arms, a stage of `run` each, and report on all items and on the clean ones. Resumes.
+
+    `base`: prompt protocol of the base problems, or None to leave that arm out; only HumanEval's have tests. Judge
+    errors are left out of pass rates; an item without any verdict counts as an error, as in `pro_report`.
+    """
+    from strop.tasks import load
+
+    arms: dict[str, tuple[list[Task], Protocol]] = {
+        "pro": ([item.task("pro") for item in items], ProProtocol()),
+        "given": ([item.task("given") for item in items], ProProtocol()),
+    }
+    if base is not None:
+        known = {task.id: task for task in load("humaneval")}
+        missing = [item.base_id for item in items if item.base_id not in known]
+        if missing:
+            raise StropError(f"{missing[0]} is no HumanEval problem, so the base arm cannot be run; leave it out.")
+        arms["base"] = ([known[item.base_id] for item in items], base)
+    rates: dict[str, dict[str, float]] = {}
+    for arm, (tasks, protocol) in arms.items():
+        stage = f"eval-{arm}"
+        measure(run, stage, model, tasks, judge, protocol, samples_per_task=samples, params=params, seed=seed,
+                on_progress=on_progress)  # fmt: skip
+        found: dict[str, list[bool]] = {}
+        for (task_id, _), verdict in run.verdicts(stage).items():
+            if verdict.status != "judge_error":
+                found.setdefault(task_id, []).append(verdict.passed)
+        rates[arm] = {
+            item.id: sum(found[task.id]) / len(found[task.id]) for item, task in zip(items, tasks) if task.id in found
+        }
+    run.save_result("tasks", task_records([task for tasks, _ in arms.values() for task in tasks]))
+    kinds = (False, True) if any(item.solvable for item in items) else (False,)
+    return [pro_report(items, rates.get("base"), rates["pro"], rates["given"], clean_only=clean) for clean in kinds]
 
 
 # ---- from any task -------------------------------------------------------------------------------

@@ -12,7 +12,8 @@ combination and drops the sample. It never counts as 0, which would punish a pro
     outcome.py     outcome levels, binary, pass fraction, answer-and-format levels
     speed.py       gated speed and tiers            cost.py        which program is faster, or is it noise
     output.py      predicted output                 milestones.py  partial credit from inserted marks
-    text.py        format and length                core.py        rules and their combinations
+    text.py        format and length                scored.py      a reward model or judge of pairs as a rule
+    core.py        rules and their combinations
     adapters.py    the same rules as TRL's `reward_funcs`
 """
 
@@ -30,6 +31,7 @@ from strop.rewards.outcome import (
     pass_fraction,
 )
 from strop.rewards.output import output_score, predicted_output
+from strop.rewards.scored import scored
 from strop.rewards.speed import gated_speed, speed_tiers
 from strop.rewards.text import has_program, length_penalty, matches
 
@@ -60,6 +62,7 @@ __all__ = [
     "pass_fraction",
     "predicted_output",
     "score",
+    "scored",
     "speed_tiers",
     "trl_reward",
     "verdict_part",

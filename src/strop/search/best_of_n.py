@@ -7,6 +7,8 @@
 - `mbr`: minimum Bayes risk by execution (Shi et al. 2022, arXiv 2204.11454).
 - `codet`: agreement with tests that the model writes (Chen et al. 2022, arXiv 2207.10397).
 - `clusters`: the largest group of one algorithm (paper 85's clustering, used to choose).
+- `scorer`: the highest score of `scorer=KIND/MODEL`, such as a reward model (`strop.evals.scorers` lists the kinds).
+  Its tokens are not charged to the budget.
 
 Departures: all but `tests` and `logprob` look only at programs with the highest share of visible checks, where there
 are any (`filter=no` for the selector alone). CodeT's tests are asked for once, greedily, and only plain calls count.
@@ -24,12 +26,13 @@ from strop.search import selectors
 from strop.search.nodes import Node, Steps
 from strop.search.state import State
 
-Select = Literal["tests", "logprob", "majority", "mbr", "codet", "clusters"]
+Select = Literal["tests", "logprob", "majority", "mbr", "codet", "clusters", "scorer"]
 
 
 def search(
-    state: State, *, select: Select = "tests", n: int = 0, stop: bool = False, filter: bool = True
+    state: State, *, select: Select = "tests", n: int = 0, stop: bool = False, filter: bool = True, scorer: str = ""
 ) -> Steps[Node | None]:
+    judge = selectors.scorer_named(scorer) if select == "scorer" else None
     n = n or state.programs_to_plan(8)
     if select == "tests" and not state.has_checks:
         state.note("no visible checks: chose by log-probability")
@@ -47,6 +50,8 @@ def search(
         if all(node.logprob is None for node in nodes):
             state.note("the model tells no log-probabilities: took the first program")
         return selectors.by_logprob(nodes)
+    if judge is not None:
+        return selectors.by_scorer(state, selectors.leaders(state, nodes) if filter else nodes, judge)
     considered = selectors.leaders(state, nodes) if filter else [node for node in nodes if node.code.strip()]
     return (yield from choose(state, select, considered, tests)) if considered else None
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 METHODS = {
     "direct": "one program, greedy",
-    "best-of-n": "many programs, chosen by tests, likelihood, vote, MBR, CodeT agreement or clusters",
+    "best-of-n": "many programs, chosen by tests, likelihood, vote, MBR, CodeT agreement, clusters or a scorer",
     "self-debug": "a chain of repairs from test feedback, with or without reflections (Reflexion)",
     "codetree": "a tree of strategies, programs and repairs with a critic, depth first or breadth first",
     "pg-td": "tree search over tokens with look-ahead completions (local models)",

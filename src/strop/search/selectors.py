@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,6 +18,9 @@ from strop.search.nodes import Node, Steps
 from strop.search.parsing import written_tests
 from strop.search.state import State
 from strop.types import CallCheck, Check
+
+if TYPE_CHECKING:
+    from strop.models.scorers import Scorer
 
 SAME_ALGORITHM = 0.8
 """Likeness of operation profiles from which two programs count as one algorithm. Strop's choice, not tuned."""
@@ -44,6 +49,24 @@ def by_logprob(nodes: Sequence[Node]) -> Node | None:
         key=lambda node: (bool(node.code.strip()), -1e9 if node.logprob is None else node.logprob, -node.number),
         default=None,
     )
+
+
+@lru_cache(maxsize=4)
+def scorer_named(text: str) -> Scorer:
+    """The scorer of that name, loaded once for all searches. Raises StropError with the known forms."""
+    from strop.evals.scorers import load_scorer
+
+    return load_scorer(text)
+
+
+def by_scorer(state: State, nodes: Sequence[Node], scorer: Scorer) -> Node | None:
+    """Highest score, then earliest. The scorer is asked what the programs' author was asked."""
+    alive = [node for node in nodes if node.code.strip()]
+    if not alive:
+        return None
+    for node, value in zip(alive, scorer.scores(state.form.ask_task(state.task).prompt, [node.code for node in alive])):
+        node.value = value
+    return max(alive, key=lambda node: (node.value, -node.number))
 
 
 def by_majority(nodes: Sequence[Node], outputs: Sequence[tuple[str, ...]]) -> Node:
