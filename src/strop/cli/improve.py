@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -30,8 +30,16 @@ from strop.cli.options import (
     show_outcome,
 )
 
+if TYPE_CHECKING:
+    from strop.train.rl.recipes import RLSettings
+
 
 def improve(
+    context: typer.Context,
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[NAME=VALUE]...", help="Settings of reinforcement learning, as in strop train rl."),
+    ] = None,
     model: ModelOption = "smollm2",
     tasks: TasksOption = "basics",
     held_out: Annotated[
@@ -42,7 +50,8 @@ def improve(
         typer.Option(
             "--recipe",
             help="rft: imitate what passed. star: also references of tasks never solved. dpo: prefer what passed. "
-            "plum, dstc, codedpo: pairs by these constructions. plum-kto: labels without pairs.",
+            "plum, dstc, codedpo: pairs by these constructions. plum-kto: labels without pairs. grpo, ppo, rloo, "
+            "coderl, ...: reinforcement learning (strop train rl --settings lists them).",
         ),
     ] = "star",
     tests: Annotated[
@@ -84,6 +93,7 @@ def improve(
 ) -> None:
     from strop import models
     from strop.cli.progress import progress
+    from strop.cli.reinforce import reinforce
     from strop.judge import Judge
     from strop.models.spec import is_local
     from strop.run import Run
@@ -91,10 +101,21 @@ def improve(
     from strop.train.improve import IMITATING, RECIPES, ImproveSettings, plan, usual_learning_rate
     from strop.train.improve import improve as improve_model
     from strop.train.lora import LearnerSettings
+    from strop.train.rl import recipes as rl_recipes
     from strop.types import StropError
 
+    if recipe in rl_recipes.RECIPES:
+        reinforce(
+            "improve", _rl_settings(context, words or []), workers=workers,
+            allow_near_duplicates=allow_near_duplicates, require_isolation=require_isolation, out=out, fresh=fresh,
+            dry_run=dry_run, as_json=as_json, quiet=quiet,
+        )  # fmt: skip
+        return
     if recipe not in RECIPES:
-        raise StropError(f"There is no recipe {recipe!r}; choose one of {', '.join(RECIPES)}.")
+        known = ", ".join((*RECIPES, *rl_recipes.RECIPES))
+        raise StropError(f"There is no recipe {recipe!r}; choose one of {known}.")
+    if words:
+        raise StropError(f"{words[0]!r}: NAME=VALUE settings are for reinforcement learning; {recipe} has options.")
     if tests is not None and recipe in (*IMITATING, "dpo"):
         raise StropError(f"--tests is for recipes that make pairs by a construction; {recipe} reads the verdicts.")
     settings = ImproveSettings(
@@ -127,6 +148,40 @@ def improve(
             adapter = improve_model(run, settings, work, loaded, judge, on_progress)
     use = f"Adapter: {adapter}   use it with: strop eval --model {settings.model}+{adapter}"
     show_outcome(folder, as_json, use)
+
+
+# Options that mean the same in reinforcement learning, under its names; where not given, the recipe's own values hold.
+_RL_NAMES = {
+    "model": "model", "tasks": "tasks", "held_out": "held_out", "practice_tasks": "practice_tasks",
+    "held_out_tasks": "held_out_tasks", "held_out_samples": "held_out_samples", "practice_samples": "group",
+    "protocol": "protocol", "temperature": "temperature", "max_tokens": "max_tokens", "learning_rate": "learning_rate",
+    "lora_rank": "lora_rank", "seed": "seed",
+}  # fmt: skip
+_NOT_IN_RL = {
+    "tests": "the reward= setting says what is rewarded", "rounds": "steps= says how long to practise",
+    "per_task": "every sample counts", "epochs": "epochs= says how often each step's samples are used",
+    "batch_size": "prompts= and group= make the batch",
+}  # fmt: skip
+
+
+def _rl_settings(context: typer.Context, words: list[str]) -> RLSettings:
+    """Options as typed and NAME=VALUE words, which win, as settings of reinforcement learning.
+
+    Raises StropError for an option that it has no use for.
+    """
+    from strop.train.rl.recipes import read
+    from strop.types import StropError
+
+    values = context.params
+    typed = [name for name in values if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"]
+    for name in typed:
+        if name in _NOT_IN_RL:
+            option = "--" + name.replace("_", "-")
+            raise StropError(f"{option} does nothing with --recipe {values['recipe']}: {_NOT_IN_RL[name]}.")
+    given = {_RL_NAMES[name]: values[name] for name in typed if name in _RL_NAMES}
+    for name in ("practice_tasks", "held_out_tasks"):
+        given[name] = given.get(name) or None
+    return read(None, words, given | {"recipe": values["recipe"], "guard_tasks": values["guard_tasks"]})
 
 
 def test_file_hash(tests: str | None) -> dict[str, str]:

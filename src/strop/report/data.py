@@ -195,6 +195,7 @@ def _improvement(run: Run, drawn: Drawn, counts: dict[str, Counts], records: Rec
         "tags": tags,
         "practice": [training.practice(run, stage) for stage in run.stages() if stage.startswith("practice-")],
         "curves": training.curves(run.metrics()),
+        "monitors": training.monitors(run.metrics()),
         "guards": training.guards(run, sorted(guards, key=training.round_of)),
         "progress": training.progress(run, stages, splits),
         "pairs": programs.pairs(tasks, drawn[first], drawn[last]) if last else [],

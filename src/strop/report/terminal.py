@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from strop.report.data import STATUS_ORDER, STATUS_WORDS
+from strop.report.text import number as short
 from strop.report.text import percent, points, visible
 
 if TYPE_CHECKING:
@@ -66,6 +67,12 @@ def print_improve(data: Mapping[str, Any], console: Console | None = None) -> No
     for split in data["splits"]:
         console.print(_text(split["words"]))
     _print_statuses(data, console)
+    if data["monitors"]:
+        steps = data["monitors"]["steps"]
+        watched = headed_table("rewards and monitors", f"first {steps} steps", f"last {steps}")
+        for row in data["monitors"]["rows"]:
+            add_row(watched, row["label"], short(row["first"]), short(row["last"]))
+        console.print(watched)
     if data["guards"]:
         guards = headed_table("guards", "before", "after", "change")
         for row in data["guards"]:

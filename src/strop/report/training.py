@@ -17,6 +17,25 @@ if TYPE_CHECKING:
 HIDDEN_METRICS = ("epoch", "second", "runtime", "flos", "time", "num_tokens")
 """Parts of metric names that are no learning curve; trainers log clock times under some of them."""
 MOST_CURVES = 9
+FIRST_CURVES = ("loss", "reward", "pass_rate", "visible_pass_hidden_fail", "special_cased", "entropy", "mean_length")
+"""Shown before all others, in this order; of the rest the first by name."""
+MONITORS = {
+    "pass_rate": "samples that pass every check",
+    "visible_pass_hidden_fail": "of programs right on the checks that were shown, those wrong on others",
+    "special_cased": "programs that answer the task's own tests case by case (a lower bound)",
+    "duplicates": "programs with the syntax tree of another answer to the task",
+    "no_program": "answers without a program",
+    "truncated": "answers cut off at the token limit",
+    "mean_length": "tokens an answer",
+    "mean_length_finished": "tokens an answer that was not cut off",
+    "entropy": "nats a token",
+    "reference_kl": "nats a token away from where learning began",
+    "clip_share": "tokens whose gradient the clip cuts off",
+    "informative_groups": "tasks a step whose answers differ in reward; the others teach nothing",
+    "without_reward": "samples a step without a reward",
+    "judge_errors": "samples on which the judge itself failed",
+}
+"""What reinforcement learning is watched by, in the order shown, and what each number counts."""
 
 
 def round_of(stage: str) -> int:
@@ -45,13 +64,14 @@ def practice(run: Run, stage: str) -> dict[str, Any]:
 
 
 def curves(metrics: Iterable[tuple[str, int, str, float]]) -> list[dict[str, Any]]:
-    """Learning curves by metric, a series a training stage; the loss first, the rest by name."""
+    """Learning curves by metric, a series a training stage; `FIRST_CURVES` first, the rest by name."""
     found: dict[str, dict[str, list[list[float]]]] = defaultdict(lambda: defaultdict(list))
     for stage, step, name, value in metrics:
         if not any(part in name for part in HIDDEN_METRICS) and math.isfinite(value):
             found[name][stage].append([step, value])
     curves = []
-    for name in sorted(found, key=lambda name: (name != "loss", name)):
+    place = {name: number for number, name in enumerate(FIRST_CURVES)}
+    for name in sorted(found, key=lambda name: (place.get(name, len(place)), name)):
         series = [
             {"stage": stage, "label": f"round {round_of(stage)}", "points": sorted(found[name][stage])}
             for stage in sorted(found[name], key=round_of)
@@ -60,6 +80,31 @@ def curves(metrics: Iterable[tuple[str, int, str, float]]) -> list[dict[str, Any
         if series:
             curves.append({"name": name, "label": name.replace("_", " ").replace("/", ", "), "series": series})
     return curves[:MOST_CURVES]
+
+
+def monitors(metrics: Iterable[tuple[str, int, str, float]]) -> dict[str, Any] | None:
+    """Rewards with their parts, and monitors, of a reinforcement learning run: the first steps against the last.
+
+    `steps` is how many are averaged at either end, a fifth of all. None for other runs.
+    """
+    found: dict[str, list[tuple[int, float]]] = defaultdict(list)
+    for _, step, name, value in metrics:
+        if name in MONITORS or name == "reward" or name.startswith("reward/"):
+            found[name].append((step, value))
+    if "pass_rate" not in found or "informative_groups" not in found:
+        return None
+    ends = max(1, max(map(len, found.values())) // 5)
+    parts = [name for name in sorted(found) if name.startswith("reward/")]
+    rows = []
+    for name in ("reward", *parts, *MONITORS):
+        values = [value for _, value in sorted(found.get(name, ()))]
+        if not values:
+            continue
+        what = MONITORS.get(name) or ("mean total" if name == "reward" else "mean of this part")
+        label = name.replace("reward/", "reward: ").replace("_", " ")
+        row = {"name": name, "label": label, "what": what, "least": min(values), "greatest": max(values)}
+        rows.append(row | {"first": sum(values[:ends]) / ends, "last": sum(values[-ends:]) / len(values[-ends:])})
+    return {"steps": ends, "rows": rows}
 
 
 def guards(run: Run, stages: Sequence[str]) -> list[dict[str, Any]]:

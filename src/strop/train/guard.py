@@ -8,11 +8,14 @@ from collections.abc import Sequence
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
+from strop.evals.solve import OnProgress, measure, silent
 from strop.tasks.likeness import near_duplicates
-from strop.types import StropError, Task
+from strop.types import SamplingParams, StropError, Task
 
 if TYPE_CHECKING:
+    from strop.judge import Judge
     from strop.models import Model
+    from strop.run import Run
 
 
 def keep_apart(practice: Sequence[Task], held_out: Sequence[Task]) -> None:
@@ -49,3 +52,27 @@ def humaneval_slice(tasks: Sequence[Task], size: int) -> list[Task]:
     Even small models solve some of them, so a loss can show; a random slice reads 0 before and after.
     """
     return sorted(tasks, key=lambda task: (len(task.reference or "") - len(task.stub), task.id))[:size]
+
+
+def watch(
+    run: Run, stage: str, model: Model, judge: Judge, *,
+    count: int, protocol: str, max_tokens: int, seed: int, on_progress: OnProgress = silent,
+) -> None:  # fmt: skip
+    """General ability, under `stage`: `count` HumanEval tasks, greedy, and the perplexity of the fixed text.
+
+    `protocol` is a name or `auto`. Nothing happens when `count` is 0; what is kept already is not done again.
+    """
+    from strop import tasks
+    from strop.models.spec import is_local
+    from strop.tasks import protocols
+
+    if not count:
+        return
+    measure(
+        run, stage, model, humaneval_slice(tasks.load("humaneval"), count), judge,
+        protocols.choose(protocol, chat=model.chat, local=is_local(model.name)),
+        samples_per_task=1, params=SamplingParams(temperature=0.0, top_p=1.0, max_tokens=max_tokens), seed=seed,
+        on_progress=on_progress,
+    )  # fmt: skip
+    if run.result(stage) is None:
+        run.save_result(stage, {"perplexity": perplexity(model)})

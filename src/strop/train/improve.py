@@ -240,19 +240,7 @@ def practised(run: Run, rounds: int) -> tuple[list, dict]:
 def _watch(
     run: Run, stage: str, model: Model, settings: ImproveSettings, judge: Judge, on_progress: OnProgress
 ) -> None:
-    """General ability: a HumanEval slice, greedy, and the perplexity of a fixed text."""
-    from strop import tasks
-    from strop.models.spec import is_local
-    from strop.tasks import protocols
-
-    if not settings.guard_tasks:
-        return
-    watched: Sequence[Task] = guard.humaneval_slice(tasks.load("humaneval"), settings.guard_tasks)
-    protocol = protocols.choose(settings.protocol, chat=model.chat, local=is_local(model.name))
-    params = SamplingParams(temperature=0.0, top_p=1.0, max_tokens=settings.max_tokens)
-    measure(
-        run, stage, model, watched, judge, protocol,
-        samples_per_task=1, params=params, seed=settings.seed, on_progress=on_progress,
+    guard.watch(
+        run, stage, model, judge, count=settings.guard_tasks, protocol=settings.protocol,
+        max_tokens=settings.max_tokens, seed=settings.seed, on_progress=on_progress,
     )  # fmt: skip
-    if run.result(stage) is None:
-        run.save_result(stage, {"perplexity": guard.perplexity(model)})

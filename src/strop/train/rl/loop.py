@@ -7,6 +7,7 @@ Stages in the run folder:
     greedy-1     one greedy answer a task and step, index = step  (for the greedy advantage only)
     train-1      metrics of each step                             results `rewards-S`, `policy-S`
     after-1      the same held-out tasks, same seeds, trained     (samples, verdicts)
+    guard-before, guard-after-1     a HumanEval slice and the perplexity of a fixed text, where asked for
 
 Where a run is cut. What a step draws depends on weights, seed and step alone; samples, verdicts and rewards are
 committed as they come, and the weights, optimiser and random generators go to `checkpoint/` every `save_every` steps. A
@@ -32,6 +33,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from strop.evals.solve import OnProgress, draw, measure, silent, task_records
 from strop.rewards import Case, Rule, score
+from strop.train import guard
 from strop.train.rl import checkpoint
 from strop.train.rl.buffer import Rollout
 from strop.train.rl.learner import Learner
@@ -81,6 +83,7 @@ def train(
     if result.exists():
         return result
     _measure(run, "before", settings, work, policy, judge, on_progress)
+    _watch(run, "guard-before", settings, policy, judge, on_progress)
     learner = Learner(policy, settings)
     done = 0
     if (kept := checkpoint.load(run.path / "checkpoint")) is not None:
@@ -117,6 +120,7 @@ def train(
         on_step(step, values | clock)
         on_progress(TRAIN, step, settings.steps)
     _measure(run, "after-1", settings, work, policy, judge, on_progress)
+    _watch(run, "guard-after-1", settings, policy, judge, on_progress)
     part = result.with_name(result.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
     policy.save(part)
@@ -135,6 +139,13 @@ def _measure(
     measure(
         run, stage, policy.sampler, work.held_out, judge, work.protocol,
         samples_per_task=settings.held_out_samples, params=params, seed=settings.seed, on_progress=on_progress,
+    )  # fmt: skip
+
+
+def _watch(run: Run, stage: str, settings: RLSettings, policy: Policy, judge: Judge, on_progress: OnProgress) -> None:
+    guard.watch(
+        run, stage, policy.sampler, judge, count=settings.guard_tasks, protocol=settings.protocol,
+        max_tokens=settings.max_tokens, seed=settings.seed, on_progress=on_progress,
     )  # fmt: skip
 
 

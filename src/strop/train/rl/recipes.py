@@ -32,6 +32,8 @@ class RLSettings:
     held_out_tasks: int | None = None
     held_out_samples: int = 2
     """Samples a held-out task, before and after; 0 switches the measurement off."""
+    guard_tasks: int = 0
+    """HumanEval tasks watched for lost general ability, greedy, before and after; 0 switches the guards off."""
 
     steps: int = 40
     prompts: int = 16
@@ -176,9 +178,12 @@ def settings(given: Mapping[str, Any], where: str = "the settings") -> RLSetting
     return found
 
 
-def read(path: Path | None, overrides: Sequence[str]) -> RLSettings:
-    """Settings from a TOML file and `key=value` words, which win. Raises StropError naming file, line or field."""
-    given: dict[str, Any] = {}
+def read(path: Path | None, overrides: Sequence[str], options: Mapping[str, Any] | None = None) -> RLSettings:
+    """Settings from a TOML file or from plain data, and `key=value` words, which win.
+
+    Raises StropError naming file, line or field.
+    """
+    given: dict[str, Any] = dict(options or {})
     if path is not None:
         try:
             given = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -210,8 +215,8 @@ def _check(found: RLSettings, where: str) -> None:
     """Values that have the right type and make no sense."""
     at_least = {
         "steps": 1, "prompts": 1, "group": 1, "max_tokens": 1, "epochs": 1, "minibatches": 1, "save_every": 1,
-        "micro_batch": 1, "lora_rank": 0, "warmup": 0, "overlong": 0, "held_out_samples": 0, "learning_rate": 0,
-        "temperature": 0, "max_grad_norm": 0,
+        "micro_batch": 1, "lora_rank": 0, "warmup": 0, "overlong": 0, "held_out_samples": 0, "guard_tasks": 0,
+        "learning_rate": 0, "temperature": 0, "max_grad_norm": 0,
     }  # fmt: skip
     for name, least in at_least.items():
         if getattr(found, name) < least:
