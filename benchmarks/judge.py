@@ -31,6 +31,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from judge_workload import build
@@ -143,6 +144,7 @@ def summary(rounds: dict[str, list[Round]]) -> dict[str, dict[str, Any]]:
         row: dict[str, Any] = {
             "programs": mine[0]["programs"],
             "programs_per_second": round(statistics.median(rates(name)), 1),
+            "range": [round(min(rates(name)), 1), round(max(rates(name)), 1)],
             "latency_ms": {
                 p: round(1000 * latencies[int(len(latencies) * q)], 2) for p, q in (("p50", 0.5), ("p99", 0.99))
             },
@@ -178,26 +180,16 @@ def print_table(table: dict[str, dict[str, Any]]) -> None:
             print(f"{name}: {', '.join(against)}")
 
 
-def plot(table: dict[str, dict[str, Any]], path: Path) -> None:
-    import matplotlib
+def figure(table: dict[str, dict[str, Any]]) -> str:
+    """Programs a second of each contender as SVG, with the range of its rounds where that is known."""
+    from strop.report import plot
 
-    matplotlib.use("svg")
-    import matplotlib.pyplot as plt
-
-    rows = sorted(table.items(), key=lambda item: item[1]["programs_per_second"])
-    figure, axes = plt.subplots(figsize=(8, 0.5 * len(rows) + 1.2))
-    colours = ["#c1121f" if name.startswith("strop") else "#8d99ae" for name, _ in rows]
-    bars = axes.barh([name for name, _ in rows], [row["programs_per_second"] for _, row in rows], color=colours)
-    labels = [f"{row['programs_per_second']:.0f}/s" for _, row in rows]
-    for place, (_, row) in enumerate(rows):
-        if "times_floor" in row:
-            labels[place] += f", {row['times_floor']['median']:.2f} of floor"
-    axes.bar_label(bars, labels, padding=4, fontsize=9)
-    axes.set_xlim(0, 1.35 * max(row["programs_per_second"] for _, row in rows))
-    axes.set_xlabel("programs judged a second (HumanEval canonical solutions and mutants)")
-    axes.spines[["top", "right"]].set_visible(False)
-    figure.tight_layout()
-    figure.savefig(path, metadata={"Date": None})
+    rows = []
+    for name, row in sorted(table.items(), key=lambda item: -item[1]["programs_per_second"]):
+        low, high = row.get("range", (None, None))
+        rows.append((name, SimpleNamespace(value=row["programs_per_second"], low=low, high=high)))
+    about = "HumanEval's solutions and mutants of them; median and range of the rounds"
+    return plot.dots(rows, title="Programs judged a second", x_label=about)
 
 
 def machine() -> dict[str, Any]:
@@ -271,7 +263,7 @@ def main() -> None:
     report |= {"start_seconds": starts, "contenders": table}
     options.out.parent.mkdir(exist_ok=True)
     options.out.write_text(json.dumps(report, indent=1) + "\n")
-    plot(table, options.out.with_suffix(".svg"))
+    options.out.with_suffix(".svg").write_text(figure(table), encoding="utf-8")
     print(f"written: {options.out} and {options.out.with_suffix('.svg')}")
     if any(row["wrong_verdicts"] for name, row in table.items() if name.startswith("strop")):
         sys.exit(1)

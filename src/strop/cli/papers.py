@@ -44,13 +44,27 @@ def list_(
 
 
 @app.command()
-def show(paper: PaperArgument, as_json: JsonOption = False) -> None:
+def show(
+    paper: PaperArgument,
+    figure: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the figure of its results too: .svg or .png.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
     """Show a card: mechanism, the paper's claims, the experiment here and what it measured."""
     from strop.papers.cards import find
     from strop.papers.catalogue import entry
     from strop.papers.terminal import show as lines
 
     one = entry(find(paper))
+    if figure is not None:
+        from strop.papers import harness
+        from strop.report import plot
+        from strop.types import StropError
+
+        if one.results is None:
+            raise StropError(f"Nothing was measured for {one.card.name} yet, so it has no figure.")
+        plot.save(harness.figure(one.results), figure)
     if as_json:
         _print_json(one.data())
         return

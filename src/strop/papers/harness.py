@@ -282,6 +282,17 @@ def merge(sources: Sequence[Path], file: Path | None = None) -> Results:
     )
 
 
+def figure(outcome: Results) -> str:
+    """The figure of a results file, drawn again from its outcomes. Raises StropError when it cannot be."""
+    experiment = load(outcome.paper)
+    if experiment is None:
+        raise StropError(f"Paper {outcome.paper} has no experiment that could draw its figure.")
+    svg = _draw(experiment, outcome.table(), complete=False)
+    if svg is None:
+        raise StropError(f"{experiment.slug} has too few outcomes for a figure.")
+    return svg
+
+
 def _draw(experiment: Experiment, table: Table, complete: bool) -> str | None:
     try:
         return (experiment.plot or plot.means)(table)

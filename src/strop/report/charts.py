@@ -11,12 +11,25 @@ Rates are fractions, 0 to 1; they are shown in percent. Every label is escaped h
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from markupsafe import Markup, escape
 
 from strop.report.text import number, percent, points, visible
+
+SIZE = (360, 220)
+"""Width and height of a fixed figure's view box."""
+MARGINS = (46, 14, 12, 36)
+"""Left, right, top and bottom of its plot, in the same pixels."""
+KINDS = "abcde"
+"""Colour classes of series, which people who see some colours alike tell apart too (tests/report/test_plot.py)."""
+
+
+def kind(place: int) -> str:
+    """The classes of the series in this place: a colour, and from the sixth on dashed lines and hollow dots."""
+    round_, colour = divmod(place, len(KINDS))
+    return KINDS[colour] + (" other" if round_ % 2 else "")
 
 
 def ticks(low: float, high: float, count: int = 5) -> list[float]:
@@ -216,7 +229,16 @@ def lines(
 
     `y_format`: `percent` for rates, else numbers. `low`: lowest end of the y axis; None fits it to the data.
     """
-    width, height, left, right, top, bottom = 360, 220, 46, 14, 12, 36
+    said = "; ".join(
+        f"{line['label']}: from {number(line['points'][0][1])} to {number(line['points'][-1][1])}" for line in series
+    )
+    return _fixed(line_marks(series, x_label, y_format, low), title, said, key)
+
+
+def line_marks(
+    series: Sequence[Mapping[str, Any]], x_label: str, y_format: str, low: float | None, size: tuple[int, int] = SIZE
+) -> str:
+    """The marks of a line chart without their `svg` element; `size` in pixels."""
     xs = [x for line in series for x, _ in line["points"]]
     ys = [y for line in series for _, y in line["points"]]
     ys += [end for line in series for pair in line.get("intervals", ()) if pair for end in pair]
@@ -229,29 +251,8 @@ def lines(
     else:
         y1 += 0.06 * (y1 - y0)
         y0 -= 0.06 * (y1 - y0) if low is None else 0.0
-
-    def place(x: float, y: float) -> tuple[float, float]:
-        return (
-            left + (x - x0) / (x1 - x0) * (width - left - right),
-            height - bottom - (y - y0) / (y1 - y0) * (height - top - bottom),
-        )
-
-    body = []
-    for tick in ticks(y0, y1, 5):
-        _, y = place(x0, tick)
-        text = f"{100 * tick:g}" if y_format == "percent" else number(tick)
-        body.append(f'<line class="grid" x1="{left}" x2="{width - right}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        body.append(f'<text class="tick" x="{left - 7}" y="{y + 4:.1f}" text-anchor="end">{text}</text>')
-    for tick in ticks(x0, x1, 5):
-        x, _ = place(tick, y0)
-        body.append(
-            f'<text class="tick" x="{x:.1f}" y="{height - bottom + 17}" text-anchor="middle">{number(tick)}</text>'
-        )
-    if x_label:
-        body.append(
-            f'<text class="tick" x="{(left + width - right) / 2}" y="{height - 3}" text-anchor="middle">'
-            f"{escape(visible(x_label))}</text>"
-        )
+    place = _placing((x0, x1), (y0, y1), size)
+    body = [_axes(place, (x0, x1), (y0, y1), size, x_label, y_format)]
     for line in series:
         spots = [place(x, y) for x, y in line["points"]]
         for (x, _), pair in zip(spots, line.get("intervals", ()), strict=False):
@@ -263,13 +264,54 @@ def lines(
         body.append(f'<polyline class="line {line["kind"]}" points="{path}"/>')
         if len(spots) <= 12:
             body += [f'<circle class="dot {line["kind"]}" cx="{x:.1f}" cy="{y:.1f}" r="3"/>' for x, y in spots]
-    said = "; ".join(
-        f"{line['label']}: from {number(line['points'][0][1])} to {number(line['points'][-1][1])}" for line in series
-    )
+    return "".join(body)
+
+
+def _placing(
+    xs: tuple[float, float], ys: tuple[float, float], size: tuple[int, int]
+) -> Callable[[float, float], tuple[float, float]]:
+    """From values to pixels inside the margins."""
+    (width, height), (left, right, top, bottom) = size, MARGINS
+
+    def place(x: float, y: float) -> tuple[float, float]:
+        return (
+            left + (x - xs[0]) / (xs[1] - xs[0]) * (width - left - right),
+            height - bottom - (y - ys[0]) / (ys[1] - ys[0]) * (height - top - bottom),
+        )
+
+    return place
+
+
+def _axes(
+    place: Callable[[float, float], tuple[float, float]], xs: tuple[float, float], ys: tuple[float, float],
+    size: tuple[int, int], x_label: str, y_format: str,
+) -> str:  # fmt: skip
+    """Grid lines with their numbers, and the name of the x axis."""
+    (width, height), (left, right, _, bottom) = size, MARGINS
+    body = []
+    for tick in ticks(*ys, 5):
+        _, y = place(xs[0], tick)
+        text = f"{100 * tick:g}" if y_format == "percent" else number(tick)
+        body.append(f'<line class="grid" x1="{left}" x2="{width - right}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        body.append(f'<text class="tick" x="{left - 7}" y="{y + 4:.1f}" text-anchor="end">{text}</text>')
+    for tick in ticks(*xs, 5):
+        x, _ = place(tick, ys[0])
+        body.append(
+            f'<text class="tick" x="{x:.1f}" y="{height - bottom + 17}" text-anchor="middle">{number(tick)}</text>'
+        )
+    if x_label:
+        body.append(
+            f'<text class="tick" x="{(left + width - right) / 2}" y="{height - 3}" text-anchor="middle">'
+            f"{escape(visible(x_label))}</text>"
+        )
+    return "".join(body)
+
+
+def _fixed(body: str, title: str, description: str, key: str) -> Markup:
     return Markup(
-        f'<svg class="fixed" viewBox="0 0 {width} {height}" role="img" aria-labelledby="{key}-t {key}-d">'
-        f'<title id="{key}-t">{escape(visible(title))}</title><desc id="{key}-d">{escape(visible(said))}</desc>'
-        f"{''.join(body)}</svg>"
+        f'<svg class="fixed" viewBox="0 0 {SIZE[0]} {SIZE[1]}" role="img" aria-labelledby="{key}-t {key}-d">'
+        f'<title id="{key}-t">{escape(visible(title))}</title><desc id="{key}-d">{escape(visible(description))}</desc>'
+        f"{body}</svg>"
     )
 
 
@@ -277,27 +319,10 @@ def scatter(
     spots: Sequence[Mapping[str, Any]], front: Sequence[Sequence[float]], title: str, key: str, x_label: str
 ) -> Markup:
     """Cost against rate. `spots`: `{label, kind, x, estimate}`; `front`: the points that no other beats on both."""
-    width, height, left, right, top, bottom = 360, 220, 46, 14, 12, 36
     reach = max(max(spot["x"] for spot in spots), 1e-9) * 1.06
     most = min(1.0, max(max(spot["estimate"]["high"] for spot in spots) * 1.05, 0.05))
-
-    def place(x: float, y: float) -> tuple[float, float]:
-        return left + x / reach * (width - left - right), height - bottom - y / most * (height - top - bottom)
-
-    body = []
-    for tick in ticks(0, most, 5):
-        y = place(0, tick)[1]
-        body.append(f'<line class="grid" x1="{left}" x2="{width - right}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        body.append(f'<text class="tick" x="{left - 7}" y="{y + 4:.1f}" text-anchor="end">{100 * tick:g}</text>')
-    for tick in ticks(0, reach, 5):
-        x = place(tick, 0)[0]
-        body.append(
-            f'<text class="tick" x="{x:.1f}" y="{height - bottom + 17}" text-anchor="middle">{number(tick)}</text>'
-        )
-    body.append(
-        f'<text class="tick" x="{(left + width - right) / 2}" y="{height - 3}" text-anchor="middle">'
-        f"{escape(visible(x_label))}</text>"
-    )
+    place = _placing((0, reach), (0, most), SIZE)
+    body = [_axes(place, (0, reach), (0, most), SIZE, x_label, "percent")]
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (place(*spot) for spot in front))
     body.append(f'<polyline class="line front" points="{path}"/>')
     for spot in spots:
@@ -313,8 +338,4 @@ def scatter(
             f'<circle class="dot" cx="{x:.1f}" cy="{y:.1f}" r="4.5"/></g>'
         )
     words = "; ".join(f"{spot['label']} {percent(spot['estimate']['value'])}" for spot in spots)
-    return Markup(
-        f'<svg class="fixed" viewBox="0 0 {width} {height}" role="img" aria-labelledby="{key}-t {key}-d">'
-        f'<title id="{key}-t">{escape(visible(title))}</title><desc id="{key}-d">{escape(visible(words))}</desc>'
-        f"{''.join(body)}</svg>"
-    )
+    return _fixed("".join(body), title, words, key)

@@ -11,21 +11,18 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
+from strop.report import charts
 from strop.report.data import STATUS_ORDER, STATUS_WORDS
 from strop.report.text import highlight, number, percent, points, visible
-
-KINDS = ("a", "b", "c")
-"""Colour classes of series."""
 
 
 def render(data: Mapping[str, Any]) -> str:
     """The page for `data` as `collect` returns it. The result can always be encoded as UTF-8."""
     from strop import __version__ as version
-    from strop.report import charts
 
     css, script = asset("report.css"), asset("report.js")
     rates = [
@@ -56,7 +53,7 @@ def render(data: Mapping[str, Any]) -> str:
             domain=charts.rate_domain(rates),
             reach=max([*changes, 0.05]) * 1.1,
             progress=_progress(data),
-            curves=_curves(data),
+            curves=coloured(data.get("curves", [])),
             facts=_facts(data),
             provenance=_provenance(data),
             settings=_settings(data["config"]),
@@ -86,8 +83,6 @@ def policy(css: str, script: str) -> str:
 def environment(*packages: str) -> Any:
     """Jinja2 with this package's templates, then those of `packages`: what is shown is made visible and escaped."""
     from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined, select_autoescape
-
-    from strop.report import charts
 
     def show(value: Any) -> Any:
         # Markup is a str made by this package; every other string is somebody's text.
@@ -162,12 +157,12 @@ def _progress(data: Mapping[str, Any]) -> list[dict[str, Any]]:
     if len(measured) < 3:
         return []
     series = []
-    for kind, split in zip(KINDS, data["splits"], strict=False):
+    for place, split in enumerate(data["splits"]):
         found = [(row["seconds"], row["splits"][split["split"]]) for row in measured if split["split"] in row["splits"]]
         series.append(
             {
                 "label": split["label"],
-                "kind": kind,
+                "kind": charts.kind(place),
                 "points": [[seconds, estimate["value"]] for seconds, estimate in found],
                 "intervals": [
                     [estimate["low"], estimate["high"]] if estimate["low"] is not None else None
@@ -178,11 +173,11 @@ def _progress(data: Mapping[str, Any]) -> list[dict[str, Any]]:
     return series
 
 
-def _curves(data: Mapping[str, Any]) -> list[dict[str, Any]]:
+def coloured(curves: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Learning curves with a colour for each round."""
     return [
-        {**curve, "series": [{**line, "kind": KINDS[n % len(KINDS)]} for n, line in enumerate(curve["series"])]}
-        for curve in data.get("curves", [])
+        {**curve, "series": [{**line, "kind": charts.kind(n)} for n, line in enumerate(curve["series"])]}
+        for curve in curves
     ]
 
 

@@ -21,18 +21,16 @@ if TYPE_CHECKING:
 PAGE_CHARACTERS = 6_000_000
 """Text of nodes that a page holds; further searches are counted, not shown."""
 SHOWN_PROMPT = 3_000
-COLOURS = 8
-"""Colour classes of methods, `m0` and on."""
 
 
 def search_table(data: Mapping[str, Any]) -> Table:
     """One row a method: what it solved, against the baseline, and what that cost."""
     several = len(data["methods"]) > 1
     names = ["method", "pass@1", "95 % interval", *(["against first", "p (Holm)"] if several else [])]
-    table = headed_table(*names, "found", "programs", "calls", "tokens", "tokens/solved", "s/solved")
+    table = headed_table(*names, "found", "programs", "calls", "tokens", "tokens/solved", "s/solved", "bad form")
     for row in data["methods"]:
         if row["pass_at_1"] is None:
-            add_row(table, row["method"], *["–"] * (len(names) + 5))
+            add_row(table, row["method"], *["–"] * (len(names) + 6))
             continue
         each, solved = row["per_search"], row["per_solved"]
         change = []
@@ -50,6 +48,7 @@ def search_table(data: Mapping[str, Any]) -> Table:
             f"{each['sampled_tokens']:,.0f}",
             f"{solved['sampled_tokens']:,.0f}" if solved else "–",
             f"{solved['seconds']:.1f}" if solved else "–",
+            "–" if row["format_failure_rate"] is None else percent(row["format_failure_rate"]),
         )
     return table
 
@@ -108,7 +107,7 @@ def render(data: Mapping[str, Any], traces: Iterable[dict[str, Any]], command: s
     )
     shown, left_out = _fitting(traces)
     rows = [row for row in data["methods"] if row["pass_at_1"]]
-    measured = [row | {"kind": f"m{number % COLOURS}"} for number, row in enumerate(rows)]
+    measured = [row | {"kind": charts.kind(number)} for number, row in enumerate(rows)]
     statuses = {node["status"] for trace in shown for node in trace["nodes"]}
     return (
         html.environment()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from strop.report import programs, training
+from strop.report import html, programs, training
 from strop.report.data import STATUS_WORDS
 from strop.report.text import excerpt
 from strop.run import Run, browse
@@ -93,11 +93,7 @@ def _used(rows: list[dict[str, Any]]) -> list[str]:
 
 def _curves(opened: Run) -> list[dict[str, Any]]:
     """Learning curves with a colour for each round."""
-    found = training.curves(opened.metrics())
-    return [
-        {**curve, "series": [{**line, "kind": "abc"[place % 3]} for place, line in enumerate(curve["series"])]}
-        for curve in found
-    ]
+    return html.coloured(training.curves(opened.metrics()))
 
 
 def curves(site: Site, request: Request) -> Response:
