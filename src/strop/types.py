@@ -164,6 +164,8 @@ class SamplingParams:
     max_tokens: int = 512
     stop: tuple[str, ...] = ()
     """Strings that end a completion; they are not part of its text."""
+    stop_after_block: bool = False
+    """End behind the first closed Markdown code block, which stays part of the text."""
     logprobs: int = 0
     """How many alternatives to record per token, besides the chosen token's own log-probability."""
 

@@ -7,6 +7,7 @@ import random
 import pytest
 
 from strop.models import load
+from strop.models.starts import part_ends
 from strop.types import Message, Request, SamplingParams, StropError, request_seed
 
 GREEDY = SamplingParams(temperature=0, max_tokens=90)
@@ -111,6 +112,56 @@ def test_weights_changed_by_training_are_used_at_once(small_model):
             parameter.mul_(0.5)
     [after] = drawn(model, [Request(prompt="x", seed=1)], GREEDY)
     assert after.logprobs != before.logprobs
+
+
+def conversation(turns):
+    """One that grows: each prompt begins with all of the one before it."""
+    messages = [Message("system", "You write Python. " * 3)]
+    for number in range(turns):
+        messages += [Message("user", f"Write function {number}. " * 3)]
+        yield tuple(messages)
+        messages += [Message("assistant", f"def f{number}(): return {number}\n" * 2)]
+
+
+@pytest.mark.parametrize("kind", ["llama", "qwen2"])
+def test_a_remembered_start_changes_no_bit(small_model, kind):
+    """The turns of a conversation one after another, each against a model that remembers nothing."""
+    model, params = load(f"hf/{small_model(kind)}"), SamplingParams(max_tokens=20)
+    length = 0
+    for prompt in conversation(3):
+        requests = [Request(prompt=prompt, seed=seed) for seed in range(3)]
+        reused = model.reused_prompt_tokens
+        after = drawn(model, requests, params)
+        fresh = drawn(load(f"hf/{small_model(kind)}"), requests, params)
+        assert [c.token_ids for c in after] == [c.token_ids for c in fresh]
+        assert [c.logprobs for c in after] == [c.logprobs for c in fresh]
+        assert [c.spent.prompt_tokens for c in after] == [len(model.encode(prompt))] * 3
+        assert model.reused_prompt_tokens - reused == max([0, *part_ends(length)])
+        length = len(model.encode(prompt))
+    assert length > 256, "three parts"
+
+
+def test_remembered_starts_go_when_the_weights_change(small_model):
+    import torch
+
+    model, [*_, prompt] = load(f"hf/{small_model()}"), conversation(1)
+    drawn(model, [Request(prompt=prompt, seed=0)], GREEDY)
+    with torch.no_grad():
+        model.model.model.layers[0].self_attn.k_proj.weight.mul_(0.5)
+    drawn(model, [Request(prompt=prompt, seed=0)], GREEDY)
+    assert model.reused_prompt_tokens == 0
+
+
+def test_few_starts_are_remembered_when_memory_is_short(small_model, monkeypatch):
+    from strop.models import starts
+
+    monkeypatch.setattr(starts, "BYTES_KEPT", 1)
+    model = load(f"hf/{small_model()}")
+    for prompt in conversation(2):
+        after = drawn(model, [Request(prompt=prompt, seed=0)], GREEDY)
+        fresh = drawn(load(f"hf/{small_model()}"), [Request(prompt=prompt, seed=0)], GREEDY)
+        assert [c.logprobs for c in after] == [c.logprobs for c in fresh]
+    assert len(model._starts._kept) == 1
 
 
 def test_the_context_ends_a_completion(small_model):

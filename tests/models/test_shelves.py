@@ -18,12 +18,13 @@ def shelf_of(counts):
     import torch
 
     from strop.models.shelves import Prefix, Shelf
+    from strop.models.starts import Encoding
 
     shelf, slot = Shelf(64), 0
     for number, count in enumerate(counts):
         prefix = Prefix((number, number + 1), None, 0, list(range(slot, slot + count)))
         filled = torch.full((2, 2, 4), stored(prefix))
-        shelf.put(prefix, [filled, filled], [filled, filled])
+        shelf.put(prefix, [Encoding(prefix.tokens, None, None, [filled, filled], [filled, filled])])
         slot += count
     return shelf
 

@@ -42,6 +42,9 @@ def eval(
     temperature: Annotated[float, typer.Option("--temperature", "-T", min=0.0, help="0 is greedy.")] = 0.8,
     top_p: Annotated[float, typer.Option("--top-p", min=0.0, max=1.0)] = 0.95,
     max_tokens: Annotated[int, typer.Option("--max-tokens", min=1, help="Most tokens a sample.")] = 512,
+    stop_after_block: Annotated[
+        bool, typer.Option("--stop-after-block", help="End a reply behind its first closed code block.")
+    ] = False,
     seed: SeedOption = 0,
     budget: Annotated[
         str | None, typer.Option("--budget", help="Stop when spent, e.g. sampled_tokens=50k,seconds=10m.")
@@ -75,7 +78,8 @@ def eval(
 
     settings = EvalSettings(
         model=model, tasks=tasks, tags=tuple(tag or ()), limit=limit, samples=n, k=_numbers(k), protocol=protocol,
-        temperature=temperature, top_p=top_p, max_tokens=max_tokens, seed=seed, budget=budget,
+        temperature=temperature, top_p=top_p, max_tokens=max_tokens,
+        stop_after_block=stop_after_block, seed=seed, budget=budget,
     )  # fmt: skip
     if max(settings.k) > n:
         raise StropError(f"pass@{max(settings.k)} needs at least {max(settings.k)} samples a task; --n is {n}.")

@@ -33,12 +33,19 @@ class EvalSettings:
     temperature: float = 0.8
     top_p: float = 0.95
     max_tokens: int = 512
+    stop_after_block: bool = False
+    """End a reply behind its first closed code block."""
     seed: int = 0
     budget: str | None = None
 
     @property
     def params(self) -> SamplingParams:
-        return SamplingParams(temperature=self.temperature, top_p=self.top_p, max_tokens=self.max_tokens)
+        return SamplingParams(
+            temperature=self.temperature,
+            top_p=self.top_p,
+            max_tokens=self.max_tokens,
+            stop_after_block=self.stop_after_block,
+        )
 
 
 def stage_name(protocol: Protocol, compared: bool) -> str:

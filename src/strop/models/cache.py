@@ -25,12 +25,14 @@ from strop.types import Completion, Prompt, Request, SamplingParams, Spent, Stro
 if TYPE_CHECKING:
     from strop.models import Model
 
+VERSION = 2
+"""Raised when a change of Strop's own sampling gives other draws for the same key."""
 SCHEMA = "CREATE TABLE IF NOT EXISTS draws (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID"
 
 
 def draw_key(fingerprint: str, prompt: Prompt | tuple, params: SamplingParams, seed: int) -> str:
     """Key of one draw. Greedy draws do not depend on the seed."""
-    return content_hash(fingerprint, prompt, params, 0 if params.temperature == 0 else seed)
+    return content_hash(VERSION, fingerprint, prompt, params, 0 if params.temperature == 0 else seed)
 
 
 class DrawCache:

@@ -28,7 +28,7 @@ from strop.models.draw import check_params
 from strop.models.probe import NO_HIDDEN_LIMITS, Capabilities, logprobs_fields, probe
 from strop.models.replies import read_reply
 from strop.models.spec import ModelSpec
-from strop.models.stops import cut_at_stop
+from strop.models.stops import cut
 from strop.models.transport import EndpointOptions, Stopped, Transport
 from strop.types import Completion, Prompt, Request, SamplingParams, Spent, StropError, content_hash
 
@@ -172,7 +172,7 @@ class Endpoint:
         prompt_tokens, sampled_tokens = reply.prompt_tokens or 0, reply.sampled_tokens or 0
         price = prompt_tokens * self.options.price_prompt + sampled_tokens * self.options.price_sampled
         tops = reply.top_logprobs if params.logprobs else None
-        text = cut_at_stop(reply.text, params.stop)
+        text = cut(reply.text, params)
         at_stop = text != reply.text or (reply.finish_reason == "stop" and reply.stop_reason in params.stop)
         return Completion(
             text=text,

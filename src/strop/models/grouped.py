@@ -11,18 +11,15 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from strop.models.packed import PackedLinears
 from strop.models.shelves import Batch, Prefix, Shelf, rounded
+from strop.models.starts import Encoding, Starts, encoding, part_ends
 from strop.types import StropError
 
 ATTENTION = "strop_grouped"
-HEAD = 32
-"""Tokens at the start of a prompt that are encoded by themselves and remembered: a chat template begins all prompts of
-a task set alike. A fixed length, so that a prompt's keys and values never depend on which prompts came before."""
-HEADS_KEPT = 8
 FEWEST_ROWS, FEWEST_PRODUCTS = 8, 400
 """Products of fewer than 4 rows, or of fewer than 400 multiplications, take other paths, whose last bits differ."""
 
@@ -40,20 +37,6 @@ def supports(model: Any) -> bool:
             getattr(config, name, None) for name in ("attn_logit_softcapping", "text_config", "is_encoder_decoder")
         )
     )
-
-
-@dataclass(slots=True)
-class _Encoding:
-    """Tokens of a prompt on their way through the model, and their keys and values [key heads, tokens, head size]."""
-
-    tokens: tuple[int, ...]
-    before: _Encoding | None
-    """The start of the prompt, encoded earlier."""
-    seen: Any
-    """What each token sees, bool [tokens, tokens before and these]; None when nothing was encoded before."""
-    keys: list[Any] = field(default_factory=list)
-    """Of each layer, those of `before` included."""
-    values: list[Any] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -76,7 +59,7 @@ class _Step:
     dense: bool
     """Row i sits in slot i and there are no empty slots."""
     batches: list[tuple[Shelf, Batch]]
-    encodings: list[_Encoding]
+    encodings: list[Encoding]
 
 
 class GroupedEngine:
@@ -84,20 +67,19 @@ class GroupedEngine:
 
     kind = "grouped"
 
-    def __init__(self, model: Any, packed: PackedLinears | None) -> None:
+    def __init__(self, model: Any, packed: PackedLinears | None, starts: Starts) -> None:
         import torch
         from transformers import AttentionInterface
 
         AttentionInterface.register(ATTENTION, _attention)
-        self._torch, self._model, self._packed = torch, model, packed
+        self._torch, self._model, self._packed, self._starts = torch, model, packed, starts
         self._slots: list[int] = []  # of each row
         self._lengths: list[int] = []  # own tokens of each row
-        self._starts: list[int] = []  # prompt tokens of each row
+        self._prompts: list[int] = []  # prompt tokens of each row
         self._own_keys: list[Any] = []  # per layer [slots, key heads, room, head size]
         self._own_values: list[Any] = []
         self._shelves: dict[int, Shelf] = {}
         self._last: Prefix | None = None  # the prompt admitted last, kept because the next rows may be its too
-        self._heads: dict[tuple[int, ...], _Encoding] = {}
         self._step: _Step | None = None
 
     @contextlib.contextmanager
@@ -114,16 +96,14 @@ class GroupedEngine:
         torch = self._torch
         known = {prefix.tokens: prefix for prefix in self._prefixes()}
         wanted = [(tuple(prompt), count) for prompt, count in prompts]
-        fresh = [
-            self._encoding(prompt) for prompt in dict.fromkeys(prompt for prompt, _ in wanted) if prompt not in known
-        ]
+        new = [prompt for prompt in dict.fromkeys(prompt for prompt, _ in wanted) if prompt not in known]
+        fresh = self._last_parts(new)
         logits: Any = self._forward(tokens, fresh) if tokens or fresh else None
         self._lengths = [length + 1 for length in self._lengths]
-        for number, encoding in enumerate(fresh, len(tokens)):
-            prompt = (encoding.before.tokens if encoding.before else ()) + encoding.tokens
+        for number, (prompt, part) in enumerate(zip(new, fresh), len(tokens)):
             known[prompt] = Prefix(prompt, logits[number].clone(), 0)
             shelf = self._shelves.setdefault(rounded(len(prompt)), Shelf(rounded(len(prompt))))
-            shelf.put(known[prompt], encoding.keys, encoding.values)
+            shelf.put(known[prompt], part.parts())
         after = [] if logits is None else [logits[: len(tokens)]]
         for prompt, count in wanted:
             self._last = known[prompt]
@@ -140,36 +120,38 @@ class GroupedEngine:
         prefix.slots += free
         self._slots += free
         self._lengths += [0] * count
-        self._starts += [len(prefix.tokens)] * count
+        self._prompts += [len(prefix.tokens)] * count
 
-    def _encoding(self, prompt: tuple[int, ...]) -> _Encoding:
-        """What is still to be encoded of a prompt."""
-        if len(prompt) <= HEAD:
-            return _Encoding(prompt, None, None)
-        head = prompt[:HEAD]
-        if head not in self._heads:
-            while len(self._heads) >= HEADS_KEPT:
-                del self._heads[next(iter(self._heads))]
-            encoding = _Encoding(head, None, None)
-            self._forward([], [encoding])
-            self._heads[head] = encoding
-        rest = len(prompt) - HEAD
-        seen = self._torch.ones(rest, len(prompt), dtype=self._torch.bool).tril(HEAD)
-        return _Encoding(prompt[HEAD:], self._heads[head], seen)
+    def _last_parts(self, prompts: Sequence[tuple[int, ...]]) -> list[Encoding]:
+        """The last part of each prompt, still to be encoded; the parts before it are remembered, or encoded here."""
+        before: dict[tuple[int, ...], Encoding | None] = dict.fromkeys(prompts)
+        for end in part_ends(max(map(len, prompts), default=0)):
+            missing: dict[tuple[int, ...], Encoding] = {}
+            for prompt in prompts:
+                if len(prompt) > end:
+                    start, last = prompt[:end], before[prompt]
+                    part = missing.get(start) or self._starts.get(start)
+                    if part is None:
+                        part = missing[start] = encoding(start[_end(last) :], last)
+                    before[prompt] = part
+            if missing:
+                self._forward([], list(missing.values()))
+                for start, part in missing.items():
+                    self._starts.put(start, part)
+        return [encoding(prompt[_end(before[prompt]) :], before[prompt]) for prompt in prompts]
 
-    def _forward(self, tokens: Sequence[int], encodings: list[_Encoding]) -> Any:
+    def _forward(self, tokens: Sequence[int], encodings: list[Encoding]) -> Any:
         """One pass of the model over the rows' next tokens and these prompts' tokens.
 
         Returns the logits [rows + encodings, vocabulary] after each row's token and each prompt's last one.
         """
         torch = self._torch
         self._step = self._plan(encodings) if tokens else _no_rows(encodings)
-        positions = [start + length for start, length in zip(self._starts, self._lengths)] if tokens else []
+        positions = [start + length for start, length in zip(self._prompts, self._lengths)] if tokens else []
         inputs, ends = list(tokens), list(range(len(tokens)))
-        for encoding in encodings:
-            before = len(encoding.before.tokens) if encoding.before else 0
-            positions += range(before, before + len(encoding.tokens))
-            inputs += encoding.tokens
+        for part in encodings:
+            positions += range(part.start, part.start + len(part.tokens))
+            inputs += part.tokens
             ends.append(len(inputs) - 1)
         config = self._model.config
         before = config._attn_implementation
@@ -191,7 +173,7 @@ class GroupedEngine:
         """Forget all rows but these."""
         self._slots = [self._slots[row] for row in rows]
         self._lengths = [self._lengths[row] for row in rows]
-        self._starts = [self._starts[row] for row in rows]
+        self._prompts = [self._prompts[row] for row in rows]
         alive = set(self._slots)
         for shelf in self._shelves.values():
             for prefix in shelf.prefixes:
@@ -232,7 +214,7 @@ class GroupedEngine:
                 else:
                     buffers.append(grown)
 
-    def _plan(self, encodings: list[_Encoding]) -> _Step:
+    def _plan(self, encodings: list[Encoding]) -> _Step:
         """What is the same in every layer of one step."""
         torch = self._torch
         self._make_room()
@@ -241,7 +223,7 @@ class GroupedEngine:
         longest = max(length for length, shelf in self._shelves.items() if any(p.slots for p in shelf.prefixes))
         # An empty slot sees its place 0, which keeps it from becoming NaN.
         lengths = torch.zeros(count, 2, dtype=torch.long)
-        lengths[slots] = torch.stack([places, torch.tensor(self._starts)], 1)
+        lengths[slots] = torch.stack([places, torch.tensor(self._prompts)], 1)
         hidden = torch.cat(
             [torch.arange(own) > lengths[:, :1], torch.arange(longest) >= lengths[:, 1:]], 1
         )[:, None, None]  # fmt: skip
@@ -265,31 +247,32 @@ class GroupedEngine:
         results, first = [], step.rows
         if step.rows:
             results.append(self._attend_rows(step, layer, query[:first], key[:first], value[:first], scaling))
-        for encoding in step.encodings:
-            tokens = slice(first, first + len(encoding.tokens))
-            results.append(self._attend_prompt(encoding, layer, query[tokens], key[tokens], value[tokens], scaling))
+        for part in step.encodings:
+            tokens = slice(first, first + len(part.tokens))
+            results.append(self._attend_prompt(part, layer, query[tokens], key[tokens], value[tokens], scaling))
             first = tokens.stop
         return self._torch.cat(results)[None]
 
-    def _attend_prompt(self, encoding: _Encoding, layer: int, query: Any, key: Any, value: Any, scaling: float) -> Any:
-        """Attention within one prompt: query [tokens, heads, head size], key and value [tokens, key heads, head size].
+    def _attend_prompt(self, part: Encoding, layer: int, query: Any, key: Any, value: Any, scaling: float) -> Any:
+        """Attention within one part of a prompt.
 
-        Copied into memory of its own first, because the last bits of a product depend on where its factors lie.
+        query [tokens, heads, head size], key and value [tokens, key heads, head size]; copied into memory of its own
+        first, because the last bits of a product depend on where its factors lie.
         """
         torch = self._torch
         key, value = key.transpose(0, 1).contiguous(), value.transpose(0, 1).contiguous()
-        if encoding.before:
-            key = torch.cat([encoding.before.keys[layer], key], 1)
-            value = torch.cat([encoding.before.values[layer], value], 1)
-        encoding.keys.append(key)
-        encoding.values.append(value)
+        part.keys.append(key)
+        part.values.append(value)
+        if part.before:
+            key = torch.cat([one.keys[layer] for one in part.parts()], 1)
+            value = torch.cat([one.values[layer] for one in part.parts()], 1)
         repeats = query.shape[1] // key.shape[0]
         result = torch.nn.functional.scaled_dot_product_attention(
             query.transpose(0, 1).contiguous()[None],
             key.repeat_interleave(repeats, 0)[None],
             value.repeat_interleave(repeats, 0)[None],
-            attn_mask=encoding.seen,
-            is_causal=encoding.seen is None,
+            attn_mask=part.seen,
+            is_causal=part.seen is None,
             scale=scaling,
         )
         return result[0].transpose(0, 1)
@@ -324,7 +307,12 @@ class GroupedEngine:
         return (result if step.dense else result[step.slots]).reshape(rows, heads, size)
 
 
-def _no_rows(encodings: list[_Encoding]) -> _Step:
+def _end(part: Encoding | None) -> int:
+    """Tokens up to the end of a part."""
+    return part.start + len(part.tokens) if part else 0
+
+
+def _no_rows(encodings: list[Encoding]) -> _Step:
     return _Step(0, None, None, 0, 0, None, None, True, [], encodings)
 
 

@@ -16,11 +16,12 @@ from strop.models import Score, grouped
 from strop.models.draw import UniformStream, check_params, draw
 from strop.models.grouped import GroupedEngine
 from strop.models.likelihood import score_tokens
-from strop.models.packed import PackedLinears
+from strop.models.packed import PackedLinears, versions
 from strop.models.padded import PaddedEngine
 from strop.models.prompts import prompt_token_ids
 from strop.models.spec import parse_spec
-from strop.models.stops import StopStrings, cut_at_stop
+from strop.models.starts import Starts
+from strop.models.stops import Stops, cut
 from strop.models.weights import load_weights
 from strop.types import Completion, FinishReason, Prompt, Request, SamplingParams, Spent, StropError, content_hash
 
@@ -102,6 +103,14 @@ class LocalModel:
         self._context = int(getattr(model.config, "max_position_embeddings", 0) or 1 << 30)
         self.engine = "grouped" if grouped.supports(model) else "padded"
         self._packed = PackedLinears(model) if self.engine == "grouped" and PackedLinears.available(model) else None
+        self._starts = Starts()
+
+    @property
+    def reused_prompt_tokens(self) -> int:
+        """Prompt tokens that were not encoded again, because another prompt of this model began alike.
+
+        `Completion.spent` counts them all the same: what a prompt costs does not depend on what ran before it."""
+        return self._starts.reused
 
     # ---- prompts -------------------------------------------------------------------------------
 
@@ -127,7 +136,7 @@ class LocalModel:
         check_params(params)
         waiting = self._grouped(requests, params)
         for row, reason in self._decode(waiting, params):
-            yield row.position, self._completion(row, reason, params.stop)
+            yield row.position, self._completion(row, reason, params)
 
     def complete_tokens(
         self, prefixes: Sequence[tuple[Prompt, Sequence[int]]], params: SamplingParams
@@ -141,7 +150,7 @@ class LocalModel:
         check_params(params)
         if params.temperature or not params.logprobs:
             raise StropError("Completing tokens needs temperature 0 and logprobs of at least 1.")
-        stops = StopStrings(params.stop, self.decode)
+        stops = Stops(params, self.decode)
         encoded: dict[Prompt, tuple[int, ...]] = {}
         groups: _Waiting = deque()
         for position, (prompt, tokens) in enumerate(prefixes):
@@ -153,12 +162,12 @@ class LocalModel:
             if tokens and (reason := self._finished(row, stops)):
                 yield (
                     position,
-                    TokenCompletion((), (), reason, self._completion(row, reason, params.stop).text, Spent()),
+                    TokenCompletion((), (), reason, self._completion(row, reason, params).text, Spent()),
                 )
             else:
                 groups.append((ids, deque([row])))
         for row, reason in self._decode(groups, params):
-            whole = self._completion(row, reason, params.stop)
+            whole = self._completion(row, reason, params)
             yield (
                 row.position,
                 TokenCompletion(tuple(row.tokens[row.begun :]), tuple(row.top), reason, whole.text, whole.spent),
@@ -168,7 +177,7 @@ class LocalModel:
         """Write rows to their ends; yields each with the reason as it ends."""
         import torch
 
-        stops = StopStrings(params.stop, self.decode)
+        stops = Stops(params, self.decode)
         engine = self._new_engine()
         rows: list[_Row] = []
         while waiting or rows:
@@ -198,7 +207,9 @@ class LocalModel:
                     engine.keep(alive)
 
     def _new_engine(self) -> GroupedEngine | PaddedEngine:
-        return GroupedEngine(self.model, self._packed) if self.engine == "grouped" else PaddedEngine(self.model)
+        if self.engine == "padded":
+            return PaddedEngine(self.model)
+        return GroupedEngine(self.model, self._packed, self._starts.begin((self.fingerprint, versions(self.model))))
 
     def _grouped(self, requests: Sequence[Request], params: SamplingParams) -> _Waiting:
         """Requests by distinct prompt, in the order in which the prompts first occur."""
@@ -219,14 +230,14 @@ class LocalModel:
             )
         return ids
 
-    def _finished(self, row: _Row, stops: StopStrings) -> FinishReason | None:
+    def _finished(self, row: _Row, stops: Stops) -> FinishReason | None:
         if row.tokens[-1] in self.ends:
             return "stop"
         if stops.reached(row.tokens):
             return "stop_string"
         return "length" if len(row.tokens) >= row.limit else None
 
-    def _completion(self, row: _Row, reason: FinishReason, stop: Sequence[str]) -> Completion:
+    def _completion(self, row: _Row, reason: FinishReason, params: SamplingParams) -> Completion:
         text = self.decode(row.tokens[:-1] if reason == "stop" else row.tokens)
         spent = Spent(
             prompt_tokens=row.prompt_tokens,
@@ -235,7 +246,7 @@ class LocalModel:
             seconds=row.seconds,
         )
         return Completion(
-            text=cut_at_stop(text, stop) if reason == "stop_string" else text,
+            text=cut(text, params) if reason == "stop_string" else text,
             finish_reason=reason,
             spent=spent,
             token_ids=tuple(row.tokens),

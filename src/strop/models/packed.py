@@ -23,7 +23,7 @@ class PackedLinears:
         import torch
 
         self._torch = torch
-        self._packed: dict[Any, tuple[int, Any]] = {}
+        self._packed: dict[Any, tuple[Any, Any]] = {}
         self._linears = [module for module in model.modules() if type(module) is torch.nn.Linear]
 
     @staticmethod
@@ -44,7 +44,7 @@ class PackedLinears:
         """Inside, the model's linear layers use the packed weights. Weights trained since are packed anew."""
         module: Any
         for module in self._linears:
-            state = hash((module.weight.data_ptr(), module.weight._version))
+            state = _version(module.weight)
             if self._packed.get(module, (None,))[0] != state:
                 with self._torch.no_grad():
                     packed = self._torch.ops.mkldnn._reorder_linear_weight(module.weight.detach(), ROWS_HINT)
@@ -66,3 +66,12 @@ def _forward(packed: Any, bias: Any) -> Callable[[Any], Any]:
         return product(x, packed, bias, "none", [], "")
 
     return forward
+
+
+def versions(model: Any) -> Any:
+    """A value that is another one after any parameter has changed in place or been replaced."""
+    return tuple(_version(parameter) for parameter in model.parameters())
+
+
+def _version(parameter: Any) -> tuple[int, int]:
+    return parameter.data_ptr(), parameter._version

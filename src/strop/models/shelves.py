@@ -10,6 +10,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from strop.models.starts import Encoding
+
 STEP = 64
 """Lengths are rounded up to multiples of this, so that a row's sums are added up in the same order in every batch."""
 
@@ -54,17 +56,18 @@ class Shelf:
         self.values: list[Any] = []
         self.prefixes: list[Prefix] = []
 
-    def put(self, prefix: Prefix, keys: Sequence[Any], values: Sequence[Any]) -> None:
-        """Store a prompt; `keys` and `values` [key heads, tokens, head size] of each layer."""
+    def put(self, prefix: Prefix, parts: Sequence[Encoding]) -> None:
+        """Store a prompt, given in its parts."""
         prefix.place = min(set(range(len(self.prefixes) + 1)) - {other.place for other in self.prefixes})
         self.prefixes.append(prefix)
-        tokens = len(prefix.tokens)
         if not self.keys or prefix.place >= len(self.keys[0]):
-            self._grow(keys)
-        for layer, (key, value) in enumerate(zip(keys, values)):
-            # What lies behind the tokens is hidden from all rows; it need only be finite.
-            self.keys[layer][prefix.place, :, :, :tokens] = key.transpose(1, 2)
-            self.values[layer][prefix.place, :, :tokens] = value
+            self._grow(parts[0].keys)
+        for part in parts:
+            tokens = slice(part.start, part.start + len(part.tokens))
+            for layer, (key, value) in enumerate(zip(part.keys, part.values)):
+                # What lies behind the last token is hidden from all rows; it need only be finite.
+                self.keys[layer][prefix.place, :, :, tokens] = key.transpose(1, 2)
+                self.values[layer][prefix.place, :, tokens] = value
 
     def _grow(self, like: Sequence[Any]) -> None:
         old = len(self.keys[0]) if self.keys else 0

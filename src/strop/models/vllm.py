@@ -19,6 +19,7 @@ from typing import Any
 from strop.models import Score
 from strop.models.prompts import prompt_token_ids
 from strop.models.spec import ModelSpec
+from strop.models.stops import cut
 from strop.types import Completion, FinishReason, Prompt, Request, SamplingParams, Spent, StropError, content_hash
 
 DEFAULT_BATCH_SIZE = 256
@@ -124,13 +125,16 @@ def read_output(output: Any, params: SamplingParams, seconds: float) -> Completi
     reason: FinishReason = "length" if only.finish_reason == "length" else "stop"
     if reason == "stop" and isinstance(only.stop_reason, str):
         reason = "stop_string"
+    text = cut(only.text, params)
+    if text != only.text:
+        reason = "stop_string"
     top = None
     if params.logprobs:
         # vLLM adds the chosen token where it is not among the likeliest.
         ranked = (sorted(place.items(), key=lambda pair: -pair[1].logprob) for place in only.logprobs)
         top = tuple(tuple((token, one.logprob) for token, one in place[: params.logprobs]) for place in ranked)
     return Completion(
-        text=only.text,
+        text=text,
         finish_reason=reason,
         spent=Spent(
             prompt_tokens=len(output.prompt_token_ids),
