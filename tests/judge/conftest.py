@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from judge_helpers import QUICK, family, running_programs, settle, traces
+from judge_helpers import QUICK, family, note_bystanders, running_programs, settle, traces
 
 from strop.judge import Judge
 from strop.types import StropError
@@ -16,6 +16,7 @@ LEVELS = ("userns", "root", "plain")
 @pytest.fixture(autouse=True)
 def nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
     """After every test: no program runs, no file was left; without a shared judge, no process or descriptor either."""
+    note_bystanders()
     before = traces()
     yield
     assert not settle(running_programs)

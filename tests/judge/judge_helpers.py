@@ -35,11 +35,27 @@ def task(code: str, style: str = "asserts", entry_point: str | None = None, **fi
     return Task(id="t", prompt="", checks=(check,), entry_point=entry_point, **fields)
 
 
-def family() -> dict[int, str]:
-    """Every process below this one, by command line."""
-    found = {}
-    for process in psutil.Process().children(recursive=True):
+bystanders: set[int] = set()
+"""Children of this process that were there before a test and are no judge's, such as a server that tests share."""
+
+
+def note_bystanders() -> None:
+    for child in psutil.Process().children():
         try:
+            if "strop.judge." not in " ".join(child.cmdline()):
+                bystanders.add(child.pid)
+        except psutil.NoSuchProcess:
+            pass
+
+
+def family() -> dict[int, str]:
+    """Every process below this one, by command line, without bystanders and what is below them."""
+    found = {}
+    own = [child for child in psutil.Process().children() if child.pid not in bystanders]
+    while own:
+        process = own.pop()
+        try:
+            own += process.children()
             if process.status() != psutil.STATUS_ZOMBIE or process.ppid() == os.getpid():
                 found[process.pid] = " ".join(process.cmdline())[:200]
         except psutil.NoSuchProcess:

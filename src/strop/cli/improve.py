@@ -22,6 +22,7 @@ from strop.cli.options import (
     NearDuplicatesOption,
     OutOption,
     QuietOption,
+    RayOption,
     SeedOption,
     TasksOption,
     WorkersOption,
@@ -85,6 +86,7 @@ def improve(
     seed: SeedOption = 0,
     workers: WorkersOption = None,
     require_isolation: IsolationOption = None,
+    ray: RayOption = None,
     out: OutOption = None,
     fresh: FreshOption = False,
     dry_run: DryRunOption = False,
@@ -107,8 +109,8 @@ def improve(
     if recipe in rl_recipes.RECIPES:
         reinforce(
             "improve", _rl_settings(context, words or []), workers=workers,
-            allow_near_duplicates=allow_near_duplicates, require_isolation=require_isolation, out=out, fresh=fresh,
-            dry_run=dry_run, as_json=as_json, quiet=quiet,
+            allow_near_duplicates=allow_near_duplicates, require_isolation=require_isolation, ray=ray, out=out,
+            fresh=fresh, dry_run=dry_run, as_json=as_json, quiet=quiet,
         )  # fmt: skip
         return
     if recipe not in RECIPES:
@@ -136,7 +138,7 @@ def improve(
         )
         return
     folder = run_folder("improve", out, config)
-    with closing(models.load(model)) as loaded, Judge(workers=workers, require=require_isolation) as judge:
+    with closing(models.load(model)) as loaded, Judge(workers=workers, require=require_isolation, ray=ray) as judge:
         work = plan(settings, chat=loaded.chat, local=is_local(model), allow_near_duplicates=allow_near_duplicates)
         config["protocol"] = work.protocol.name
         inputs = {

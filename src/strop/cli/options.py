@@ -29,6 +29,12 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JS
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Print the plan and its cost, then stop.")]
 WorkersOption = Annotated[int | None, typer.Option("--workers", min=1, help="Judge workers; default: cores.")]
+RayOption = Annotated[
+    str | None,
+    typer.Option(
+        "--ray", metavar="ADDRESS", help="Judge on the nodes of this Ray cluster; auto: the one on this machine."
+    ),
+]
 NearDuplicatesOption = Annotated[
     bool, typer.Option("--allow-near-duplicates", help="Go on although held-out prompts resemble practice ones.")
 ]

@@ -36,7 +36,8 @@ COLUMNS = (
 
 def reinforce(
     verb: str, chosen: RLSettings, *, track: str | None = None, workers: int | None, allow_near_duplicates: bool,
-    require_isolation: str | None, out: Path | None, fresh: bool, dry_run: bool, as_json: bool, quiet: bool,
+    require_isolation: str | None, ray: str | None = None, out: Path | None, fresh: bool, dry_run: bool,
+    as_json: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """Run or resume one training with its measurements, and show the report's headline. `verb` names the folder."""
     from strop.types import StropError
@@ -71,7 +72,7 @@ def reinforce(
     }
     with ExitStack() as open_now:
         judge = open_now.enter_context(
-            Judge(workers=workers, require=require_isolation, **presets.judge_options(chosen))
+            Judge(workers=workers, require=require_isolation, ray=ray, **presets.judge_options(chosen))
         )
         timer = judge
         if presets.measures_time(chosen):

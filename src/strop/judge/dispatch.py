@@ -11,7 +11,6 @@ import socket
 import threading
 import time
 import warnings
-import weakref
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import asdict
@@ -46,6 +45,8 @@ class Dispatcher(threading.Thread):
         super().__init__(name="strop-judge", daemon=True)
         self.level = ""
         self.count = workers
+        self.window = 16 * workers
+        """Programs to take from a source ahead."""
         self.limits = limits
         self.repeat = repeat
         self.config = {
@@ -69,7 +70,6 @@ class Dispatcher(threading.Thread):
         self.start_failures = 0
         self.cache: OrderedDict[str, Verdict] = OrderedDict()
         self.cache_size = cache
-        self.task_keys: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
         self.selector = selectors.DefaultSelector()
         self.wake_in, self.wake_out = socket.socketpair()
         self.wake_in.setblocking(False)

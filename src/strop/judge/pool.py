@@ -27,7 +27,8 @@ class Judge:
     """Judges programs on `workers` processes. Use it as a context manager, or call `close()`.
 
     Args:
-        workers: programs judged at once; the number of usable cores by default.
+        workers: programs judged at once; the number of usable cores by default. With `ray`: on each node, and by
+            default as many as its CPUs.
         require: lowest isolation level to accept, one of `userns`, `root`, `plain`. StropError if it does not hold.
         unsafe: accept resource limits without isolation when nothing better holds. Verdicts say so.
         level: use exactly this level (for tests and benchmarks).
@@ -38,6 +39,7 @@ class Judge:
         stop_at_first_failure: do not run further checks of a program after one failed.
         repeat: run every program this often, each time with another hash seed; differing outcomes are flagged `flaky`.
         cache: remember this many verdicts by program, task and selection. 0: none.
+        ray: address of a Ray cluster, or `auto`: programs are judged on its nodes, and `cluster.py` says how.
     """
 
     def __init__(
@@ -52,21 +54,36 @@ class Judge:
         stop_at_first_failure: bool = True,
         repeat: int = 1,
         cache: int = 0,
+        ray: str | None = None,
     ) -> None:
-        self.workers = workers if workers is not None else len(os.sched_getaffinity(0))
-        if self.workers < 1 or repeat < 1:
+        if (workers is not None and workers < 1) or repeat < 1:
             raise StropError("The judge needs at least one worker and at least one run per program.")
         self._pid = os.getpid()
-        self._dispatcher = Dispatcher(
-            workers=self.workers,
-            levels=_ladder(require, unsafe, level),
-            limits=limits or Limits(),
-            preload=preload,
-            stop_early=stop_at_first_failure,
-            repeat=repeat,
-            cache=cache,
-        )
+        levels, limits = _ladder(require, unsafe, level), limits or Limits()
+        if ray is not None:
+            from strop.judge.cluster import Cluster
+
+            options = {
+                "require": require, "unsafe": unsafe, "level": level, "limits": limits, "preload": preload,
+                "stop_at_first_failure": stop_at_first_failure, "repeat": repeat, "cache": cache,
+            }  # fmt: skip
+            self._dispatcher = Cluster(ray, workers, options)
+        else:
+            self._dispatcher = Dispatcher(
+                workers=workers or len(os.sched_getaffinity(0)),
+                levels=levels,
+                limits=limits,
+                preload=preload,
+                stop_early=stop_at_first_failure,
+                repeat=repeat,
+                cache=cache,
+            )
         self._dispatcher.begin()
+
+    @property
+    def workers(self) -> int:
+        """Programs judged at once; on a cluster, by the nodes that are there now."""
+        return self._dispatcher.count
 
     @property
     def isolation(self) -> str:
@@ -164,8 +181,11 @@ class _Flow:
         self.judge = judge
         self.call = judge._call(deliver, checks)
         self.source = iter(jobs)
-        self.window = 16 * judge.workers
         self.waiting = 0
+
+    @property
+    def window(self) -> int:
+        return self.judge._dispatcher.window
 
     def refill(self) -> bool:
         """Take from the source. False when that is empty and every verdict was handed over."""

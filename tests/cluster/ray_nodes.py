@@ -1,0 +1,58 @@
+"""A Ray cluster on one machine: every node is a raylet of its own with its own workers."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import Any
+
+import psutil
+
+
+class Nodes:
+    """The head, with one core, and further nodes; closed with everything in it."""
+
+    def __init__(self, *, head_cpus: int = 1, others: tuple[int, ...] = (1,)) -> None:
+        from ray.cluster_utils import Cluster
+
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        os.environ["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)  # the nodes import what we do
+        self.cluster = Cluster(initialize_head=True, head_node_args=_node(head_cpus))
+        self.others = [self.add(cpus) for cpus in others]
+
+    @property
+    def address(self) -> str:
+        return self.cluster.address
+
+    def add(self, cpus: int) -> Any:
+        return self.cluster.add_node(**_node(cpus), wait=False)
+
+    def kill(self, node: Any) -> None:
+        """As when a machine is switched off: nothing says good-bye."""
+        self.cluster.remove_node(node, allow_graceful=False)
+
+    def __enter__(self) -> Nodes:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        import ray
+
+        ray.shutdown()
+        self.cluster.shutdown()
+
+
+def _node(cpus: int) -> dict[str, Any]:
+    return {"num_cpus": cpus, "object_store_memory": 80 << 20, "include_dashboard": False}
+
+
+def actors() -> list[psutil.Process]:
+    """Processes below this one in which a node's judge runs."""
+    below = psutil.Process().children(recursive=True)
+    return [process for process in below if process.is_running() and "ray::NodeJudge" in " ".join(process.cmdline())]
+
+
+def kill_one_actor() -> int:
+    (first, *_) = actors()
+    first.send_signal(signal.SIGKILL)
+    return first.pid
