@@ -14,6 +14,7 @@ import argparse
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +65,26 @@ def summary(folders: list[Path], rounds: int) -> dict:
     return report
 
 
+def run_seeds(
+    folders: list[Path], options: list[str], rounds: int, out: Path, more: Callable[[list[Run]], dict] | None = None
+) -> None:
+    """Run or resume `strop improve` once a folder, with the folder's number as seed, and pool after every seed.
+
+    `more` adds fields to the results file from the finished runs.
+    """
+    for seed, folder in enumerate(folders):
+        command = [sys.executable, "-m", "strop.cli.main", "improve", "--seed", str(seed), "--out", str(folder)]
+        subprocess.run([*command, *options], check=True)
+        done = folders[: seed + 1]
+        data = {"command": " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])}
+        data |= summary(done, rounds)
+        if more is not None:
+            data |= more([Run.read(folder) for folder in done])
+        out.parent.mkdir(exist_ok=True)
+        out.write_text(json.dumps(data, indent=1, default=float) + "\n")
+        print(json.dumps(data["splits"], indent=1, default=float))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=5)
@@ -72,19 +93,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="results file (default: results/improve-RECIPE.json)")
     parser.add_argument("options", nargs="*", help="after --: further options of strop improve")
     arguments = parser.parse_args()
-    out = arguments.out or ROOT / "results" / f"improve-{arguments.recipe}.json"
-    folders: list[Path] = []
-    for seed in range(arguments.seeds):
-        folder = ROOT / "runs" / "improve-seeds" / f"{arguments.recipe}-{arguments.rounds}-{seed}"
-        command = [sys.executable, "-m", "strop.cli.main", "improve", "--seed", str(seed), "--out", str(folder)]
-        command += ["--recipe", arguments.recipe, "--rounds", str(arguments.rounds), *arguments.options]
-        subprocess.run(command, check=True)
-        folders.append(folder)
-        data = {"command": "python " + " ".join(["benchmarks/improve_seeds.py", *sys.argv[1:]])}
-        data |= summary(folders, arguments.rounds)
-        out.parent.mkdir(exist_ok=True)
-        out.write_text(json.dumps(data, indent=1, default=float) + "\n")
-        print(json.dumps(data["splits"], indent=1, default=float))
+    name = f"{arguments.recipe}-{arguments.rounds}"
+    run_seeds(
+        [ROOT / "runs" / "improve-seeds" / f"{name}-{seed}" for seed in range(arguments.seeds)],
+        ["--recipe", arguments.recipe, "--rounds", str(arguments.rounds), *arguments.options],
+        arguments.rounds,
+        arguments.out or ROOT / "results" / f"improve-{arguments.recipe}.json",
+    )
 
 
 if __name__ == "__main__":

@@ -30,6 +30,11 @@ def test_every_recipe_is_whole(recipe):
     assert settings({"recipe": recipe}).recipe == recipe
 
 
+def test_words_win_over_options_and_options_over_the_recipe():
+    found = read(None, ["steps=17"], {"recipe": "bcoder", "group": 3, "steps": 20, "gamma": 0.9})
+    assert (found.loss, found.group, found.steps, found.gamma) == ("td", 3, 17, 0.9)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -45,6 +50,8 @@ def test_every_recipe_is_whole(recipe):
         (["kl_in=reward", "kl_coefficient=0.1"], "gae"),
         (["minibatches=9", "prompts=4"], "9 minibatches"),
         (["loss=rrhf", "group=1", "advantage=none"], "RRHF ranks"),
+        (["recipe=bcoder", "steps=5"], "all 5 steps are value_steps"),
+        (["recipe=bcoder", "kl_coefficient=0.1"], 'kl_coefficient does nothing with loss "td"'),
     ],
 )
 def test_wrong_words_are_named(words, message):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import random
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from strop.train.rl import losses, ranking
@@ -37,7 +38,7 @@ class Learner:
 
         self.policy, self.settings = policy, settings
         groups = [{"params": list(policy.trainable.values()), "lr": settings.learning_rate}]
-        self.value = value_head(policy.width) if settings.advantage == "gae" else None
+        self.value = self._value_head()
         if self.value is not None:
             groups.append({"params": list(self.value.parameters()), "lr": settings.learning_rate * VALUE_RATE})
         self.optimizer = torch.optim.AdamW(groups, weight_decay=settings.weight_decay)
@@ -46,6 +47,10 @@ class Learner:
         self.critic = OutcomeCritic(policy.width, seed=settings.seed) if uses_critic else None
         self.updates = 0
         self._began = 0  # updates before this step
+
+    def _value_head(self) -> Any:
+        """The value head of this method, or None."""
+        return value_head(self.policy.width) if self.settings.advantage == "gae" else None
 
     # ---- one step ------------------------------------------------------------------------------
 
@@ -179,10 +184,16 @@ class Learner:
                 loss.backward()
                 moved, counted = moved + drift[0], counted + drift[1]
             if self.settings.imitation and group.rollouts[0].task.id in references:
-                loss = self._imitation(group, references) * self.settings.imitation / len(batch)
+                loss = self._imitation(group, references) / len(batch)
                 _finite(loss, "imitation loss", group)
                 loss.backward()
                 notes.add("imitation_loss", float(loss.detach()))
+        beside = self._beside()
+        if beside is not None:
+            worked = True
+            _finite(beside, "loss beside the policy's", batch[0])
+            beside.backward()
+            notes.add("beside_loss", float(beside.detach()))
         if not worked:
             return True
         notes.updates += 1
@@ -272,11 +283,16 @@ class Learner:
                 )
 
     def _imitation(self, group: Group, references: Mapping[str, Any]) -> Tensor:
-        """Mean cross-entropy of the task's reference answer; a scalar."""
+        """Mean cross-entropy of the task's reference answer, weighted; a scalar."""
         import torch
 
         tokens = torch.tensor([list(references[group.rollouts[0].task.id])])
-        return -self.policy.score(group.prompt, tokens, torch.ones(tokens.shape), 1.0).logprobs.mean()
+        found = self.policy.score(group.prompt, tokens, torch.ones(tokens.shape), 1.0).logprobs
+        return -self.settings.imitation * found.mean()
+
+    def _beside(self) -> Tensor | None:
+        """What a method adds to each update's loss from data of its own; a scalar."""
+        return None
 
     def _has_signal(self, group: Group, references: Mapping[str, Any]) -> bool:
         """Whether a group can change the weights at all; the others are not put through the model."""
@@ -311,6 +327,10 @@ class Learner:
         if self.critic is not None:
             out["critic"] = self.critic.state()
         return out
+
+    def save(self, folder: Path) -> None:
+        """Write what was learned into a folder that a model argument can name."""
+        self.policy.save(folder)
 
     def load(self, state: Mapping[str, Any]) -> None:
         import torch

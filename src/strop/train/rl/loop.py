@@ -35,6 +35,7 @@ from strop.evals.solve import OnProgress, draw, measure, silent, task_records
 from strop.rewards import Case, Rule, score
 from strop.train import guard
 from strop.train.rl import checkpoint
+from strop.train.rl.bcoder import QLearner
 from strop.train.rl.buffer import Rollout
 from strop.train.rl.learner import Learner
 from strop.train.rl.monitors import watch
@@ -84,7 +85,7 @@ def train(
         return result
     _measure(run, "before", settings, work, policy, judge, on_progress)
     _watch(run, "guard-before", settings, policy, judge, on_progress)
-    learner = Learner(policy, settings)
+    learner = learner_for(policy, settings)
     done = 0
     if (kept := checkpoint.load(run.path / "checkpoint")) is not None:
         done, state = kept
@@ -123,10 +124,15 @@ def train(
     _watch(run, "guard-after-1", settings, policy, judge, on_progress)
     part = result.with_name(result.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
-    policy.save(part)
+    learner.save(part)
     part.rename(result)
     shutil.rmtree(run.path / "checkpoint", ignore_errors=True)
     return result
+
+
+def learner_for(policy: Policy, settings: RLSettings) -> Learner:
+    """The learner of the method that the settings describe."""
+    return (QLearner if settings.loss == "td" else Learner)(policy, settings)
 
 
 def _measure(

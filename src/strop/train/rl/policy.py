@@ -34,6 +34,8 @@ class Scored:
     """In nats, at temperature 1; [B, T], without gradient unless asked for."""
     hidden: Tensor | None = None
     """Last hidden state *before* each token; [B, T, D]."""
+    logits: Tensor | None = None
+    """At temperature 1; [B, T, V]."""
 
 
 class Policy:
@@ -127,6 +129,7 @@ class Policy:
         entropy: bool = False,
         entropy_gradient: bool = False,
         hidden: bool = False,
+        every_logit: bool = False,
     ) -> Scored:
         """Log-probabilities of answers to one prompt: prompt int [P], tokens int [B, T], mask [B, T].
 
@@ -149,7 +152,10 @@ class Policy:
             with contextlib.nullcontext() if entropy_gradient else torch.no_grad():
                 uncertain = found.new_zeros(mask.shape).index_put((rows, places), entropies(logits)[of])
         before = states[node_of] * mask[..., None] if hidden else None
-        return Scored(spread, uncertain, before)
+        whole = None
+        if every_logit:
+            whole = logits.new_zeros(*mask.shape, logits.shape[-1]).index_put((rows, places), logits[of])
+        return Scored(spread, uncertain, before, whole)
 
     def _tree_states(self, model: Any, prompt: Tensor, tokens: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Last hidden states of every distinct place, [nodes, D], and the node before each token, int [B, T]."""

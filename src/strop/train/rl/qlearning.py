@@ -40,7 +40,7 @@ def q_of(logits: Tensor, values: Tensor, tokens: Tensor, alpha: float = 1.0) -> 
     return advantages(logits, alpha).gather(-1, tokens[..., None])[..., 0] + values
 
 
-def td_loss(
+def td_errors(
     logits: Tensor,
     values: Tensor,
     tokens: Tensor,
@@ -51,7 +51,7 @@ def td_loss(
     gamma: float = GAMMA,
     alpha: float = 1.0,
 ) -> Tensor:
-    """Mean squared temporal-difference error over tokens; a scalar.
+    """Squared temporal-difference error of each token, [B, T]; 0 where `mask` is 0.
 
     logits [B, T, V] and values [B, T]: of the states before each token. tokens, frozen_greedy: int [B, T], the tokens
     taken and the frozen model's most likely ones. rewards [B, T]. mask [B, T]: 1 for tokens drawn, at the front.
@@ -64,7 +64,15 @@ def td_loss(
     with torch.no_grad():
         backup = q_of(logits, values, frozen_greedy, alpha) * mask
         target = rewards + gamma * _after(backup)
-    return ((target - taken) ** 2 * mask).sum() / mask.sum().clamp(min=1)
+    return (target - taken) ** 2 * mask
+
+
+def td_loss(
+    logits: Tensor, values: Tensor, tokens: Tensor, frozen_greedy: Tensor, rewards: Tensor, mask: Tensor, **options: Any
+) -> Tensor:
+    """Mean over tokens of `td_errors`, which has the arguments; a scalar."""
+    errors = td_errors(logits, values, tokens, frozen_greedy, rewards, mask, **options)
+    return errors.sum() / mask.sum().clamp(min=1)
 
 
 def advantage_penalty(logits: Tensor, tokens: Tensor, mask: Tensor, alpha: float = 1.0) -> Tensor:

@@ -54,7 +54,8 @@ class RLSettings:
     """Tokens before `max_tokens` over which a penalty of up to 1 grows (DAPO); 0: none."""
 
     advantage: Literal["group", "group-mean", "batch", "leave-one-out", "greedy", "none", "gae"] = "group"
-    loss: Literal["clipped", "cispo", "reinforce", "rrhf"] = "clipped"
+    loss: Literal["clipped", "cispo", "reinforce", "rrhf", "td"] = "clipped"
+    """`td` is B-Coder's Q-learning (`bcoder.py`)."""
     level: Level = "token"
     aggregation: Aggregation = "sequence"
     clip_low: float = 0.2
@@ -72,6 +73,10 @@ class RLSettings:
     imitation: float = 0.0
     """Weight of cross-entropy on the tasks' reference solutions beside the loss."""
     rank_weight: float = 1.0
+    value_steps: int = 0
+    """With `td`: steps at the beginning in which only the value learns."""
+    advantage_weight: float = 0.1
+    """With `td`: weight of the sum of |A| over the tokens of a reference solution."""
     kl_coefficient: float = 0.0
     kl_estimator: Estimator = "k3"
     kl_in: Literal["loss", "reward"] = "loss"
@@ -136,6 +141,10 @@ RECIPES: Mapping[str, Mapping[str, Any]] = {
     # Le et al. 2022, arXiv 2207.01780: levels, greedy baseline, critic's token weights, half of the loss imitation.
     "coderl": {
         "advantage": "greedy", "loss": "reinforce", "token_weights": "critic", "imitation": 1.0, "reward": "outcome",
+    },
+    # Yu et al. 2023, arXiv 2310.03173; weights and gamma are the paper's, the steps are Strop's.
+    "bcoder": {
+        "advantage": "none", "loss": "td", "aggregation": "token", "imitation": 0.5, "gamma": 0.999, "value_steps": 10,
     },
     # Yang et al. 2024, arXiv 2412.17264: PPO on the gated speed reward.
     "acecode": {
@@ -211,11 +220,18 @@ def _value(name: str, text: str) -> Any:
         return text
 
 
+NOT_IN_TD: Mapping[str, Any] = {
+    "advantage": "none", "normalise": False, "filter": "none", "token_weights": "none", "sequence_weights": "none",
+    "kl_coefficient": 0.0, "entropy_coefficient": 0.0, "reference_kl": None,
+}  # fmt: skip
+
+
 def _check(found: RLSettings, where: str) -> None:
     """Values that have the right type and make no sense."""
     at_least = {
         "steps": 1, "prompts": 1, "group": 1, "max_tokens": 1, "epochs": 1, "minibatches": 1, "save_every": 1,
-        "micro_batch": 1, "lora_rank": 0, "warmup": 0, "overlong": 0, "held_out_samples": 0, "guard_tasks": 0,
+        "micro_batch": 1, "lora_rank": 0, "warmup": 0, "value_steps": 0, "overlong": 0,
+        "held_out_samples": 0, "guard_tasks": 0,
         "learning_rate": 0, "temperature": 0, "max_grad_norm": 0,
     }  # fmt: skip
     for name, least in at_least.items():
@@ -231,6 +247,12 @@ def _check(found: RLSettings, where: str) -> None:
         )
     if found.loss == "rrhf" and found.group < 2:
         raise StropError(f"{where}: RRHF ranks samples of a task; group must be at least 2.")
+    if found.loss == "td" and found.value_steps >= found.steps:
+        raise StropError(f"{where}: all {found.steps} steps are value_steps; the model itself would learn nothing.")
+    unused = [name for name, value in NOT_IN_TD.items() if getattr(found, name) != value]
+    if found.loss == "td" and unused:
+        name = unused[0]
+        raise StropError(f'{where}: field {name} does nothing with loss "td"; it must be {NOT_IN_TD[name]!r}.')
     if found.temperature == 0:
         raise StropError(f"{where}: temperature 0 draws the same answer again and again; nothing can be learned.")
     if found.minibatches > found.prompts:
