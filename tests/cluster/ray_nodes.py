@@ -18,7 +18,11 @@ class Nodes:
 
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)  # the nodes import what we do
-        self.cluster = Cluster(initialize_head=True, head_node_args=_node(head_cpus))
+        self.cluster = Cluster()
+        try:
+            self.cluster.add_node(**_node(head_cpus))
+        except Exception:  # it waits 30 s for a raylet, which a machine that does other things may exceed
+            self.cluster.add_node(**_node(head_cpus))
         self.others = [self.add(cpus) for cpus in others]
 
     @property

@@ -16,6 +16,7 @@ module is who gets how much, and that every program gets one verdict:
 from __future__ import annotations
 
 import logging
+import pickle
 import queue
 import socket
 import threading
@@ -27,7 +28,7 @@ from math import ceil
 from typing import Any
 
 from strop import __version__
-from strop.judge.node import Asked, Node, NodeJudge
+from strop.judge.node import KNOWN_TASKS, Asked, Node, NodeJudge
 from strop.judge.staff import MAX_PROGRAM, Job
 from strop.types import StropError, Task, Verdict
 
@@ -41,8 +42,6 @@ LOOK_SECONDS = 1.0
 """How often Ray is asked which nodes there are."""
 WAIT_SECONDS = 120.0
 """How long programs wait for a first node, or for another one when all are gone."""
-KNOWN_TASKS = 4096
-"""Tasks that keep their number, by which a node knows them again."""
 _LADDER = ("unsafe", "plain", "root", "userns")
 
 
@@ -69,7 +68,7 @@ class Cluster(threading.Thread):
         """Lists of new jobs; answers, as (node, number of the batch or None, when it was sent, future); None: look."""
         self.pending: deque[Job] = deque()
         self.numbers = iter(range(1 << 62))
-        self.task_numbers: OrderedDict[int, tuple[int, Task]] = OrderedDict()
+        self.packed: OrderedDict[int, tuple[int, bytes, Task]] = OrderedDict()
         self.started = threading.Event()
         self.failure: StropError | None = None
         self.lock = threading.Lock()
@@ -267,25 +266,24 @@ class Cluster(threading.Thread):
                 self._send(node, jobs)
 
     def _send(self, node: Node, jobs: list[Job]) -> None:
-        numbers = [self._number(job.task) for job in jobs]
-        asked: Asked = (
-            jobs[0].call.checks,
-            {number: job.task for number, job in zip(numbers, jobs)},
-            [(number, job.program[: MAX_PROGRAM + 1]) for number, job in zip(numbers, jobs)],
-        )
-        batch = next(self.numbers)
-        try:
-            reference = node.actor.answer.remote(asked)
-        except Exception as error:  # a task may hold anything, and pickling it raise anything
-            if len(jobs) == 1:
-                problem = f"task {jobs[0].task.id!r} cannot be sent to a node: {error}"
-                self._deliver(jobs[0], Verdict(status="judge_error", fraction=0.0, detail=problem))
-            else:
-                self._send(node, jobs[: len(jobs) // 2])
-                self._send(node, jobs[len(jobs) // 2 :])
-            return
-        node.flying[batch] = jobs
-        self._await(node, batch, reference)
+        tasks: dict[int, bytes] = {}
+        programs = []
+        going = []
+        for job in jobs:
+            try:
+                number, task, _ = self._packed(job.task)
+            except Exception as error:  # a task may hold anything, and pickling it raise anything
+                problem = f"task {job.task.id!r} cannot be sent to a node: {error}"
+                self._deliver(job, Verdict(status="judge_error", fraction=0.0, detail=problem))
+                continue
+            tasks[number] = task
+            programs.append((number, job.program[: MAX_PROGRAM + 1]))
+            going.append(job)
+        if going:
+            asked: Asked = (going[0].call.checks, tasks, programs)
+            batch = next(self.numbers)
+            node.flying[batch] = going
+            self._await(node, batch, node.actor.answer.remote(asked))
 
     def _share(self, node: Node) -> int:
         """Full batches while there is plenty; towards the end smaller ones, so that all nodes end together."""
@@ -304,14 +302,15 @@ class Cluster(threading.Thread):
                 jobs.append(job)
         return jobs
 
-    def _number(self, task: Task) -> int:
-        """One number for one object as long as it is in use; kept alive here, so that its id stays unique."""
-        known = self.task_numbers.get(id(task))
+    def _packed(self, task: Task) -> tuple[int, bytes, Task]:
+        """A number by which nodes know this object again, and the task as bytes; kept so that its id stays unique."""
+        known = self.packed.get(id(task))
         if known is None:
-            known = self.task_numbers[id(task)] = next(self.numbers), task
-            if len(self.task_numbers) > KNOWN_TASKS:
-                self.task_numbers.popitem(last=False)
-        return known[0]
+            known = self.packed[id(task)] = next(self.numbers), pickle.dumps(task, 5), task
+            if len(self.packed) > KNOWN_TASKS:
+                self.packed.popitem(last=False)
+        self.packed.move_to_end(id(task))
+        return known
 
     def _take(self, node: Node, number: int | None, sent: float, future: Future[Any]) -> None:
         """An answer, or the error in its place."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import threading
 import time
 import warnings
@@ -21,8 +22,8 @@ OVERHEAD = 0.02
 measuring it misses."""
 MOST_IN_A_BATCH = 2048
 
-Asked: TypeAlias = tuple[str, dict[int, Task], list[tuple[int, str]]]
-"""Which checks; tasks by number; programs, each with the number of its task."""
+Asked: TypeAlias = tuple[str, dict[int, bytes], list[tuple[int, str]]]
+"""Which checks; pickled tasks by number; programs, each with the number of its task."""
 Answer: TypeAlias = tuple[list["Verdict | StropError"], float, float]
 """Verdicts in the order of the programs; seconds inside the actor; programs a second while it was busy."""
 
@@ -83,9 +84,9 @@ class NodeJudge:
     def answer(self, asked: Asked) -> Answer:
         """Judge a batch. Raises StropError when the judge broke; the next call opens another."""
         began = time.monotonic()
-        checks, tasks, programs = asked
+        checks, packed, programs = asked
         with self._lock:
-            tasks = {number: self._known(number, task) for number, task in tasks.items()}
+            tasks = {number: self._known(number, task) for number, task in packed.items()}
         judge = self._open()
         answers: list[Any] = [_refusal(tasks[number], judge.isolation) for number, _ in programs]
         jobs = [(i, tasks[number], code) for i, (number, code) in enumerate(programs) if answers[i] is None]
@@ -112,13 +113,14 @@ class NodeJudge:
                     self._judge = Judge(**self._options)
             return self._judge
 
-    def _known(self, number: int, task: Task) -> Task:
+    def _known(self, number: int, packed: bytes) -> Task:
         """The first copy of this task: workers keep what they prepared by the object."""
-        known = self._tasks.setdefault(number, task)
+        if number not in self._tasks:
+            self._tasks[number] = pickle.loads(packed)
+            if len(self._tasks) > KNOWN_TASKS:
+                self._tasks.popitem(last=False)
         self._tasks.move_to_end(number)
-        if len(self._tasks) > KNOWN_TASKS:
-            self._tasks.popitem(last=False)
-        return known
+        return self._tasks[number]
 
     def _clock(self, step: int, judged: int) -> float:
         """Enter (1) or leave (-1). Returns programs a second over the busy time so far; older time counts half every
