@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
 
 from strop.models.draw import UniformStream, check_params, draw
 from strop.models.stops import Stops
@@ -40,12 +40,15 @@ Reply: TypeAlias = "Completion | TokenCompletion"
 class Flow(Protocol):
     """Requests under way."""
 
-    waiting: int
-    """Requests that have no reply yet."""
     passes: int
     """Passes of a local model, calls of others."""
     rows: int
     """Rows in all passes, requests in all calls; at best `passes` times the model's batch size."""
+
+    @property
+    def waiting(self) -> int:
+        """Requests that have no reply yet."""
+        ...
 
     def add(self, key: Hashable, asked: Asked, params: SamplingParams) -> bool:
         """Take a request; False when the prompt leaves no room for a reply in the model's context."""
@@ -64,7 +67,7 @@ def open_flow(model: Model) -> Flow:
     """A flow over a model; one at a time."""
     local = sys.modules.get("strop.models.local")  # where it was not imported, there is no local model
     if local is not None and isinstance(model, local.LocalModel):
-        return LocalFlow(model)
+        return LocalFlow(cast("LocalModel", model))
     return CallFlow(model)
 
 
