@@ -43,14 +43,19 @@ def run_all(folder, judge, model, methods, seeds=(0,), tasks=TASKS, budget="prog
         return summarise(run, settings, tasks, specs, read_effort(run)), list(traces(run, tasks, specs, seeds))
 
 
+def by_number(data, row):
+    """The first seed's scores in the order of the tasks' ids."""
+    return [score for _, score in sorted(zip(data["task_ids"], row["scores"][0]))]
+
+
 def test_a_comparison(judge, tmp_path):
     data, found = run_all(
         tmp_path / "run", judge, Scripted(by_task), ["best-of-n:n=1:stop=yes", "best-of-n", "self-debug"]
     )
     one, best, debug = data["methods"]
     assert data["tasks"] == 6
-    assert one["scores"] == [[1, 0, 0, 0, 0, 0]]
-    assert best["scores"] == [[1, 0, 1, 1, 1, 0]], "task 5: the first program passes the visible tests"
+    assert by_number(data, one) == [1, 0, 0, 0, 0, 0]
+    assert by_number(data, best) == [1, 0, 1, 1, 1, 0], "task 5: the first program passes the visible tests"
     assert best["found"] == pytest.approx(5 / 6)
     assert best["per_search"]["programs"] == 4
     assert best["most"]["programs"] == 4
@@ -146,6 +151,51 @@ def test_stopped_again_and_again_it_ends_as_if_nothing_had_happened(judge, tmp_p
     assert without_times(data) == without_times(whole)
     distinct = {(text, seed if params.temperature else 0, params) for text, params, seed in model.asked}
     assert len(model.asked) <= len(distinct) + stops, "a reply that had been drawn was drawn again"
+
+
+def test_a_comparison_out_of_time_is_a_smaller_one(judge, tmp_path):
+    """The first tasks of the order count, whichever ended; the rest is done by the same call, later."""
+    import time
+
+    methods = ["direct", "self-debug"]
+    settings = SearchSettings(methods=tuple(methods), budget="programs=4")
+    specs = [get_method(name) for name in methods]
+
+    class Slow(Scripted):
+        def sample(self, requests, params):
+            for answer in super().sample(requests, params):
+                time.sleep(0.01)
+                yield answer
+
+    model, sizes = Slow(by_task, batch_size=2), []
+    ordered = [task.id for task in compare.in_order(TASKS)]
+    assert ordered != [task.id for task in TASKS]
+    while not sizes or sizes[-1] < len(TASKS):
+        assert len(sizes) < 200, "it never ends"
+        with Run.open(tmp_path / "run", command="search", config={}) as run:
+            cache = DrawCache(tmp_path / "draws.sqlite")
+            until = time.monotonic() + 0.05
+            run_searches(run, settings, model, TASKS, specs, judge, FORM, draws=cache, until=until)
+            cache.close()
+            data = summarise(run, settings, TASKS, specs, read_effort(run))
+        assert data["task_ids"] == ordered[: data["tasks"]]
+        assert any(line.startswith("So far") for line in data["conclusions"]) == (0 < data["tasks"] < len(TASKS))
+        sizes.append(data["tasks"])
+    assert sizes == sorted(sizes)
+    assert len(sizes) > 2
+    distinct = {(text, params, seed if params.temperature else 0) for text, params, seed in model.asked}
+    assert len(model.asked) == len(distinct), "a reply that had been drawn was drawn again"
+
+
+def test_only_whole_seeds_count():
+    specs = [get_method("direct"), get_method("self-debug")]
+    first, second = (task.id for task in compare.in_order(TASKS)[:2])
+    done = {(spec.name, task, 0) for spec in specs for task in (first, second)}
+    assert [t.id for t in compare.finished(done, TASKS, specs, (0, 1))[0]] == [first, second]
+    assert compare.finished(done, TASKS, specs, (0, 1))[1] == (0,)
+    assert compare.finished(done - {("direct", first, 0)}, TASKS, specs, (0, 1)) == ([], ())
+    done |= {(spec.name, task, 1) for spec in specs for task in (first, second)}
+    assert compare.finished(done, TASKS, specs, (0, 1))[1] == (0, 1)
 
 
 def test_a_program_whose_judge_failed_is_asked_again_and_not_counted(judge, tmp_path, monkeypatch):

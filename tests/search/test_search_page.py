@@ -28,17 +28,19 @@ def row(name: str, value: float, tokens: float) -> dict:
     return {
         "method": name, "pass_at_1": {"value": value, "low": max(0, value - 0.2), "high": min(1, value + 0.2), "n": 9},
         "found": value, "per_search": spent, "per_solved": spent if value else None, "searches": 9, "notes": {name: 2},
-        "format_failures": {"program": {"replies": 9, "failed": 1}}, "anytime": [[1, 0.0], [2, value]],
+        "format_failures": {"program": {"replies": 9, "failed": 1}}, "format_failure_rate": 1 / 9,
+        "anytime": [[1, 0.0], [2, value]],
         "difference": {"value": 0.1, "p_holm": 0.5},
     }  # fmt: skip
 
 
 def data(*rows: dict) -> dict:
     return {
-        "settings": {"model": HOSTILE, "tasks": "basics", "budget": "programs=4", "seeds": [0]}, "tasks": 9,
+        "settings": {"model": HOSTILE, "tasks": "basics", "budget": "programs=4", "seeds": [0]},
+        "tasks": 9, "tasks_planned": 9, "seeds": [0],
         "conclusions": [HOSTILE], "methods": list(rows), "pareto": pareto_front(rows),
-        "effort": {"wall_seconds": 3.0, "model_seconds": 2.0, "judge_seconds": 0.5, "drawn": 4, "batches": 2,
-                   "reused": 1},
+        "effort": {"wall_seconds": 3.0, "model_seconds": 2.0, "judge_seconds": 0.5, "judge_alone_seconds": 0.2,
+                   "drawn": 4, "reused": 1, "overhead": 0.1, "utilisation": 0.9},
     }  # fmt: skip
 
 

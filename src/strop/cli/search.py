@@ -8,6 +8,7 @@ resumes; Ctrl-C keeps what is done. Your own method: --method ./mine.py:search.
 from __future__ import annotations
 
 import json
+import time
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
@@ -52,8 +53,13 @@ def search(
     top_p: Annotated[float, typer.Option("--top-p", min=0.0, max=1.0)] = 0.95,
     max_tokens: Annotated[int, typer.Option("--max-tokens", min=1, help="Most tokens a reply.")] = 512,
     workers: WorkersOption = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option("--minutes", min=0.0, help="Stop after so long, and go on when the command is run again."),
+    ] = None,
     draws: Annotated[
-        Path | None, typer.Option("--draws", help="Share drawn replies with other runs in this file.")
+        Path | None,
+        typer.Option("--draws", help="File of drawn replies. Default: for local models the one that all runs share."),
     ] = None,
     require_isolation: IsolationOption = None,
     out: OutOption = None,
@@ -67,7 +73,7 @@ def search(
     from strop.budget import Budget
     from strop.cli.progress import progress
     from strop.judge import Judge
-    from strop.models.cache import DrawCache
+    from strop.models.cache import DrawCache, shared_file
     from strop.models.spec import is_local
     from strop.report.search import write_page
     from strop.run import Run
@@ -83,6 +89,7 @@ def search(
         return
     chosen = [get_method(name) for name in names]
     Budget.parse(budget)
+    until = None if minutes is None else time.monotonic() + 60 * minutes
     settings = SearchSettings(
         methods=names, model=model, tasks=tasks, tags=tuple(tag or ()), limit=limit, budget=budget,
         seeds=tuple(range(seed, seed + seeds)), protocol=protocol, temperature=temperature, top_p=top_p,
@@ -107,9 +114,13 @@ def search(
             "methods": {one.name: one.source for one in chosen if one.source},
         }
         run = Run.open(folder, command=command_line(), config=config, inputs=inputs, fresh=fresh)
-        with run, closing(DrawCache(draws or folder / "draws.sqlite")) as cache:
+        drawn = draws or (shared_file() if is_local(model) else None) or folder / "draws.sqlite"
+        with run, closing(DrawCache(drawn)) as cache:
             with progress(show=not quiet and not as_json) as on_progress:
-                run_searches(run, settings, loaded, found, chosen, judge, form, draws=cache, on_progress=on_progress)
+                run_searches(
+                    run, settings, loaded, found, chosen, judge, form,
+                    draws=cache, until=until, on_progress=on_progress,
+                )  # fmt: skip
             data = summarise(run, settings, found, chosen, read_effort(run))
             page = write_page(folder, data, traces(run, found, chosen, settings.seeds), command_line())
     if as_json:
@@ -163,6 +174,7 @@ def _print(data: dict[str, Any]) -> None:
     effort = data["effort"]
     typer.echo(
         f"Took {effort['wall_seconds']:.1f} s: model {effort['model_seconds']:.1f} s, judge "
-        f"{effort['judge_seconds']:.1f} s, the search itself {100 * effort['overhead']:.1f} %. "
-        f"{effort['drawn']:,} replies drawn in {effort['batches']:,} batches, {effort['reused']:,} reused."
+        f"{effort['judge_seconds']:.1f} s beside it ({effort['judge_alone_seconds']:.1f} s alone), the search itself "
+        f"{100 * effort['overhead']:.1f} %. {effort['drawn']:,} replies drawn, {effort['reused']:,} reused; the "
+        f"model's batch was {100 * effort['utilisation']:.0f} % full."
     )

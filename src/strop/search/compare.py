@@ -6,7 +6,9 @@ that an unfinished search had drawn come from the run's file of draws.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import hashlib
+import time
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -65,9 +67,33 @@ def grade_key(task_id: str, code: str) -> str:
     return content_hash("grade", task_id, code)
 
 
+def in_order(tasks: Sequence[Task]) -> list[Task]:
+    """The tasks in the order in which they are begun: by a hash of their ids, that of `--limit`.
+
+    The first k are then a sample of all, so that a comparison that was stopped is a smaller honest one.
+    """
+    return sorted(tasks, key=lambda task: hashlib.sha256(f"0\x1f{task.id}".encode("utf-8", "surrogatepass")).digest())
+
+
 def plan(tasks: Sequence[Task], methods: Sequence[MethodSpec], seeds: Sequence[int]) -> list[tuple[Any, ...]]:
     """Every (method, task, seed), in the order in which they start: methods that share draws are together."""
-    return [(method, task, seed) for seed in seeds for task in tasks for method in methods]
+    return [(method, task, seed) for seed in seeds for task in in_order(tasks) for method in methods]
+
+
+def finished(
+    done: Container[tuple[str, str, int]], tasks: Sequence[Task], methods: Sequence[MethodSpec], seeds: Sequence[int]
+) -> tuple[list[Task], tuple[int, ...]]:
+    """Tasks and seeds for which every method has ended: the first tasks in order, and the seeds that cover them.
+
+    A task that ended out of turn does not count: what ends early is what is easy. `done` holds (method, task id, seed).
+    """
+    ordered = in_order(tasks)
+    covered = {}
+    for seed in seeds:
+        ended = (all((method.name, task.id, seed) in done for method in methods) for task in ordered)
+        covered[seed] = next((place for place, one in enumerate(ended) if not one), len(ordered))
+    most = max(covered.values(), default=0)
+    return ordered[:most], tuple(seed for seed in seeds if covered[seed] == most) if most else ()
 
 
 def run_searches(
@@ -80,10 +106,12 @@ def run_searches(
     form: Form,
     *,
     draws: DrawCache,
+    until: float | None = None,
     on_progress: OnProgress = lambda label, done, total: None,
 ) -> None:
     """Do every search that the run does not hold yet, then judge every program with all checks.
 
+    `until`: begin nothing more at that time of `time.monotonic`; searches under way are dropped, their draws kept.
     `judge` must not stop at the first failing check. Results are read from the run afterwards.
     """
     limits = Budget.parse(settings.budget)
@@ -105,7 +133,8 @@ def run_searches(
     on_progress("search", done, len(wanted))
     before = read_effort(run)
     try:
-        for search in scheduler.run(scheduler.start(*item) for item in missing):
+        late = (lambda: False) if until is None else (lambda: time.monotonic() >= until)
+        for search in scheduler.run((scheduler.start(*item) for item in missing), late):
             key = _key(search.method, search.task, search.seed)
             with run.atomic():
                 run.save_result(key, search.record())

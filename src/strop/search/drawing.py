@@ -1,28 +1,26 @@
-"""Serves what searches ask of the model, within their budgets and in as few calls as the sampling parameters allow."""
+"""Serves what searches ask of the model, within their budgets, in one flow that all of them share."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from strop.budget import Meter
 from strop.models.cache import DrawCache, draw_key, packed, unpacked
+from strop.models.flow import Prefix, open_flow
 from strop.search.nodes import Complete, Draw
 from strop.search.searches import Effort, Search
-from strop.types import Completion, Request, SamplingParams, Spent, StropError, content_hash, request_seed
+from strop.types import Completion, Request, SamplingParams, Spent, content_hash, request_seed
 
 if TYPE_CHECKING:
     from strop.models import Model
 
 KNOWN_AFTERWARDS = ("prompt_tokens", "seconds", "money")
 """Limits that can only stop what has not begun."""
-
-
-TOO_LONG = Completion(text="", finish_reason="length", spent=Spent())
-"""The reply to a prompt that leaves no room for one; it counts as a call, so that no method asks for ever."""
+TOO_LONG = "a prompt did not fit the model's context, and got no answer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +29,10 @@ class Job:
 
     search: Search
     place: int
-    request: Request | Complete
+    """Of the item that it answers."""
+    number: int
+    """Among the item's replies, so that their order does not depend on which ends first."""
+    asked: Request | Prefix
     params: SamplingParams
     key: str
 
@@ -41,24 +42,70 @@ class Drawing:
 
     def __init__(self, model: Model, cache: DrawCache, effort: Effort) -> None:
         self.model, self.cache, self.effort = model, cache, effort
+        self.flow = open_flow(model)
+        self._under_way: dict[str, list[Job]] = {}
+        """By draw key: everybody who waits for that reply."""
 
-    def serve(self, searches: Iterable[Search]) -> None:
-        """Get the replies that the searches wait for, as far as budgets go, into their `got`."""
-        jobs = [job for search in searches for job in self._jobs(search)]
-        self._fill([job for job in jobs if isinstance(job.request, Request)], self._sample)
-        self._fill([job for job in jobs if isinstance(job.request, Complete)], self._complete)
+    @property
+    def waiting(self) -> int:
+        """Replies that the model still owes."""
+        return self.flow.waiting
 
-    def _jobs(self, search: Search) -> list[Job]:
-        """The replies that the waiting request of a search gets in this round."""
+    def ask(self, search: Search) -> None:
+        """Begin the replies that the waiting request of a search may have now. Those that are known come at once."""
+        jobs = self._jobs(search)
+        search.owed = len(jobs)
+        for job in jobs:
+            if job.key in self._under_way:
+                self._under_way[job.key].append(job)
+                self.effort.reused += 1
+            elif (known := self.cache.get(job.key)) is not None:
+                self.effort.reused += 1
+                _deliver(job, _read(job, known))
+            elif self.flow.add(job.key, job.asked, job.params):
+                self._under_way[job.key] = [job]
+            else:
+                search.state.note(TOO_LONG)
+                _deliver(job, _nothing(job))
+
+    def step(self) -> list[Search]:
+        """Let the model work for a moment. Returns the searches that are owed nothing any more."""
+        began = time.perf_counter()
+        try:
+            replies = self.flow.step()
+        finally:
+            self.effort.model_seconds += time.perf_counter() - began
+        complete = []
+        for key, reply in replies:
+            # Written down at once, so that a stop loses nothing that was paid.
+            self.cache.put([(key, packed(reply) if isinstance(reply, Completion) else asdict(reply))])
+            self.effort.drawn += 1
+            self.effort.sampled_tokens += reply.spent.sampled_tokens
+            for job in self._under_way.pop(key):
+                _deliver(job, reply)
+                if not job.search.owed:
+                    complete.append(job.search)
+        return complete
+
+    def close(self) -> None:
+        """Drop what is under way, and note how full the model's batch was."""
+        self.effort.passes += self.flow.passes
+        self.effort.rows += self.flow.rows
+        self.effort.room += self.flow.passes * self.model.batch_size
+        self.flow.close()
+        self._under_way.clear()
+
+    def _jobs(self, search: Search) -> Sequence[Job]:
+        """The replies that the waiting request of a search may have now, each with its place in `got`."""
         waiting = search.waiting
-        if not isinstance(waiting, Draw | Complete):
-            return []
+        assert isinstance(waiting, Draw | Complete)
         count, tokens = allowance(search)
         if isinstance(waiting, Complete):
+            search.got = [[None]] if count else [[]]
             params = replace(waiting.params, max_tokens=tokens)
             key = draw_key(self.model.fingerprint, ("tokens", waiting.prompt, waiting.tokens), params, 0)
-            search.got = [[]]
-            return [Job(search, 0, waiting, params, key)] if count else []
+            prefix = Prefix(waiting.prompt, waiting.tokens)
+            return [Job(search, 0, 0, prefix, params, key)] if count else []
         jobs = []
         for place, (item, got) in enumerate(zip(waiting.items, search.got)):
             name = content_hash(item.prompt)
@@ -67,68 +114,28 @@ class Drawing:
                 seed = request_seed(search.seed, name, search.places[name])
                 search.places[name] += 1
                 key = draw_key(self.model.fingerprint, item.prompt, params, seed)
-                jobs.append(Job(search, place, Request(prompt=item.prompt, seed=seed), params, key))
+                jobs.append(Job(search, place, len(got), Request(prompt=item.prompt, seed=seed), params, key))
+                got.append(None)
                 count -= 1
         return jobs
 
-    def _fill(self, jobs: Sequence[Job], draw: Callable[..., None]) -> None:
-        """Replies from the cache, from an equal job, or from the model; each is charged to its search."""
-        data: dict[str, Any] = {}
-        fresh: dict[str, Job] = {}
-        for job in jobs:
-            if job.key not in data and job.key not in fresh:
-                known = self.cache.get(job.key)
-                if known is None:
-                    fresh[job.key] = job
-                else:
-                    data[job.key] = known
-        groups: dict[SamplingParams, list[Job]] = {}
-        for job in fresh.values():
-            if self._fits(job):
-                groups.setdefault(job.params, []).append(job)
-            else:
-                data[job.key] = packed(TOO_LONG)
-        for params, group in groups.items():
-            began = time.perf_counter()
-            self.effort.batches += 1
-            try:
-                draw(group, params, data)
-            finally:
-                self.effort.model_seconds += time.perf_counter() - began
-        drawn = sum(len(group) for group in groups.values())
-        self.effort.drawn += drawn
-        self.effort.reused += len(jobs) - drawn
-        for job in jobs:
-            reply = _read(job, data[job.key])
-            programs = int(job.search.waiting.programs)  # type: ignore[union-attr]
-            job.search.meter.charge(replace(reply.spent, model_calls=1, programs=programs))
-            job.search.got[job.place].append(reply)
 
-    def _fits(self, job: Job) -> bool:
-        """Whether the prompt leaves room in the model's context, where the model can tell; a note where it does not."""
-        room = getattr(self.model, "room", None)
-        if room is None or not isinstance(job.request, Request) or room(job.request.prompt) > 0:
-            return True
-        job.search.state.note("a prompt did not fit the model's context, and got no answer")
-        return False
+def _deliver(job: Job, reply: Any) -> None:
+    """Charge a reply to its search, and put it in its place."""
+    search = job.search
+    programs = int(search.waiting.programs)  # type: ignore[union-attr]
+    search.meter.charge(replace(reply.spent, model_calls=1, programs=programs))
+    search.got[job.place][job.number] = reply
+    search.owed -= 1
 
-    def _sample(self, group: Sequence[Job], params: SamplingParams, data: dict[str, Any]) -> None:
-        for place, completion in self.model.sample([job.request for job in group], params):  # type: ignore[misc]
-            self._keep(group[place].key, packed(completion), completion.spent, data)
 
-    def _complete(self, group: Sequence[Job], params: SamplingParams, data: dict[str, Any]) -> None:
-        complete = getattr(self.model, "complete_tokens", None)
-        if complete is None:
-            raise StropError(f"{group[0].search.method.name} needs a local model: {self.model.name} shows no tokens.")
-        prefixes = [(job.request.prompt, job.request.tokens) for job in group]  # type: ignore[union-attr]
-        for place, completion in complete(prefixes, params):
-            self._keep(group[place].key, asdict(completion), completion.spent, data)
+def _nothing(job: Job) -> Any:
+    """The reply to a prompt that leaves no room for one; it counts as a call, so that no method asks for ever."""
+    if isinstance(job.asked, Request):
+        return Completion(text="", finish_reason="length", spent=Spent())
+    from strop.models.local import TokenCompletion
 
-    def _keep(self, key: str, value: dict[str, Any], spent: Spent, data: dict[str, Any]) -> None:
-        """Written down at once, so that a stop in the middle of a batch loses nothing that was paid."""
-        data[key] = value
-        self.cache.put([(key, value)])
-        self.effort.sampled_tokens += spent.sampled_tokens
+    return TokenCompletion((), (), "length", "", Spent())
 
 
 def allowance(search: Search) -> tuple[int, int]:
@@ -161,7 +168,7 @@ def fitting(meter: Meter, each: Spent, at_most: int) -> int:
 
 
 def _read(job: Job, data: dict[str, Any]) -> Any:
-    if isinstance(job.request, Request):
+    if isinstance(job.asked, Request):
         return unpacked(data)
     from strop.models.local import TokenCompletion
 

@@ -1,8 +1,11 @@
-"""Runs many searches at once: collects what they ask for, serves it in batches, and keeps their accounts.
+"""Runs many searches at once: collects what they ask for, serves it together, and keeps their accounts.
 
-Every search is a generator that waits at one request. A round serves all requests to the judge, then all draws in as
-few calls of the model as their sampling parameters allow; new searches start while the batch has room. So independent
-branches of a tree, other tasks, other methods and other seeds fill the same batch, and identical draws happen once.
+Every search is a generator that waits at one request. All draws of all searches go into one flow of the model
+(`strop.models.flow`), whatever their sampling parameters; a search goes on as soon as its own replies are there, and
+new searches start while the model's batch has room. So independent branches of a tree, other tasks, other methods and
+other seeds fill the same batch, and identical draws happen once. The judge works beside the model.
+
+What a search is told depends on its own requests alone, never on what ran beside it.
 
 Budgets are kept before the fact: a draw gets only as many replies as `programs`, `model_calls` and `sampled_tokens`
 can pay at their worst (every reply as long as allowed), the next ones when the true cost is known. So these three are
@@ -14,7 +17,7 @@ network had to try.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from strop.budget import Budget, BudgetExhausted, Meter
@@ -22,7 +25,7 @@ from strop.models.cache import DrawCache
 from strop.search.bench import Bench
 from strop.search.drawing import Drawing, allowance
 from strop.search.nodes import Complete, Draw, Node, Request
-from strop.search.searches import Effort, Search, rows, visible_task
+from strop.search.searches import Effort, Search, visible_task
 from strop.search.state import State
 from strop.types import SamplingParams, StropError, Task
 
@@ -36,6 +39,10 @@ MOST_REQUESTS = 2_000
 """Requests of one search; a method that asks for more goes round in circles and is ended."""
 MOST_REFUSALS = 20
 """Draws that a method may ask for after its budget is spent."""
+MOST_ACTIVE = 8
+"""Searches begun at once for each place in the model's batch, where the judge cannot keep up."""
+
+ASKS_MODEL = (Draw, Complete)
 
 
 class Scheduler:
@@ -53,9 +60,7 @@ class Scheduler:
     ) -> None:
         self.form, self.params, self.budget = form, params, budget
         self.effort = Effort()
-        self.batch_size = model.batch_size
-        self._drawing = Drawing(model, cache or DrawCache(), self.effort)
-        self._bench = Bench(judge)
+        self.model, self.judge, self.cache = model, judge, cache or DrawCache()
 
     def start(self, method: MethodSpec, task: Task, seed: int) -> Search:
         """A search that has not begun. Of `task` only the public part and what visible checks need goes in."""
@@ -63,29 +68,62 @@ class Scheduler:
         state = State(task.public(), form=self.form, params=self.params, meter=meter, seed=seed)
         return Search(method, seed, visible_task(task), state, meter, method.begin(state))
 
-    def run(self, searches: Iterable[Search]) -> Iterator[Search]:
-        """Yields searches as they finish. Takes new ones only while the model's batch has room."""
-        source, active, more = iter(searches), [], True
+    def run(self, searches: Iterable[Search], stop: Callable[[], bool] = lambda: False) -> Iterator[Search]:
+        """Yields searches as they finish. Takes new ones only while the model's batch has room.
+
+        When `stop()` is true it ends without finishing those under way; replies drawn for them are in the cache.
+        """
+        drawing = Drawing(self.model, self.cache, self.effort)
+        bench = Bench(self.judge, self.effort)
+        try:
+            yield from self._rounds(iter(searches), stop, drawing, bench)
+        finally:
+            bench.close()
+            drawing.close()
+
+    def _rounds(
+        self, source: Iterator[Search], stop: Callable[[], bool], drawing: Drawing, bench: Bench
+    ) -> Iterator[Search]:
+        active: dict[int, Search] = {}
+        more, size = True, self.model.batch_size
         began = time.perf_counter()
         try:
-            while more or active:
-                while more and rows(active) < self.batch_size:
+            while (more or active) and not stop():
+                moved: dict[int, Search] = {}
+                while more and drawing.waiting < size and len(moved) < size and len(active) < MOST_ACTIVE * size:
                     search = next(source, None)
                     more = search is not None
                     if search is not None:
-                        active.append(search)
+                        active[id(search)] = moved[id(search)] = search
                         self._advance(search, None)
-                        self._judge_all(active)
-                self._draw_all(active)
-                self._judge_all(active)
-                finished, active = [one for one in active if one.done], [one for one in active if not one.done]
+                        self._ask_model(search, drawing)
+                for search in drawing.step():
+                    self._drawn(search)
+                    moved[id(search)] = search
+                idle = not moved and not drawing.waiting
+                for search, answer in bench.step(patient=idle):
+                    self._advance(search, answer)
+                    moved[id(search)] = search
+                for search in moved.values():
+                    self._ask_model(search, drawing)
+                bench.ask(s for s in moved.values() if not s.done and not isinstance(s.waiting, ASKS_MODEL))
                 began = self._clock(began)
-                yield from finished
+                for search in moved.values():
+                    if search.done:
+                        del active[id(search)]
+                        yield search
                 began = time.perf_counter()  # what the caller does with them is not ours
         finally:
             self._clock(began)
-            for search in active:
+            for search in active.values():
                 search.steps.close()
+
+    def _ask_model(self, search: Search, drawing: Drawing) -> None:
+        """Ask for the replies that a search waits for; while they are all known, it goes on."""
+        while isinstance(search.waiting, ASKS_MODEL) and not search.owed:
+            drawing.ask(search)
+            if not search.owed:
+                self._drawn(search)
 
     def _clock(self, began: float) -> float:
         """Add the time since `began`; returns now."""
@@ -148,34 +186,14 @@ class Scheduler:
         limit = search.meter.ended_by or "sampled_tokens"
         self._advance(search, None, BudgetExhausted(limit, f"The budget is spent: {limit}."))
 
-    # ---- rounds
-
-    def _judge_all(self, active: Iterable[Search]) -> None:
-        """Serve every request to the judge, until all searches wait for the model or are done."""
-        while True:
-            groups = {kind: [s for s in active if isinstance(s.waiting, kind)] for kind in self._bench.kinds}
-            if not any(groups.values()):
-                return
-            for kind, searches in groups.items():
-                if not searches:
-                    continue
-                began = time.perf_counter()
-                answers = self._bench.kinds[kind](searches)
-                self.effort.judge_seconds += time.perf_counter() - began
-                for search, answer in zip(searches, answers):
-                    self._advance(search, answer)
-
-    def _draw_all(self, active: Iterable[Search]) -> None:
-        """Serve every draw as far as budgets go, and hand over those that are complete or cannot go on."""
-        waiting = [search for search in active if isinstance(search.waiting, Draw | Complete)]
-        self._drawing.serve(waiting)
-        for search in waiting:
-            if isinstance(search.waiting, Complete):
-                if search.got and search.got[0]:
-                    self._advance(search, search.got[0][0])
-                else:
-                    self._refuse(search)
-            elif not search.rows or (any(search.got) and not allowance(search)[0]):
-                self._advance(search, search.got)
-            elif not allowance(search)[0]:
+    def _drawn(self, search: Search) -> None:
+        """The replies that could be paid are there: hand them over, unless more can be paid now."""
+        if isinstance(search.waiting, Complete):
+            if search.got[0]:
+                self._advance(search, search.got[0][0])
+            else:
                 self._refuse(search)
+        elif not search.rows or (any(search.got) and not allowance(search)[0]):
+            self._advance(search, search.got)
+        elif not allowance(search)[0]:
+            self._refuse(search)

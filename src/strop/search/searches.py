@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -42,7 +41,9 @@ class Search:
     """The method's generator."""
     waiting: Request | None = None
     got: list[list[Any]] = field(default_factory=list)
-    """Replies to the waiting draw so far, for each of its items."""
+    """Replies to the waiting draw, for each of its items; None for those under way."""
+    owed: int = 0
+    """Replies under way."""
     places: Counter[str] = field(default_factory=Counter)
     """How often each prompt was drawn: the index of its next draw."""
     requests: int = 0
@@ -88,25 +89,32 @@ class Effort:
     wall_seconds: float = 0.0
     model_seconds: float = 0.0
     judge_seconds: float = 0.0
-    batches: int = 0
-    """Calls of the model."""
+    """The judge's; it works beside the model."""
+    judge_alone_seconds: float = 0.0
+    """Of these, with nothing for the model to do."""
     drawn: int = 0
     """Replies drawn from the model."""
     reused: int = 0
     """Replies that had been drawn before, for another search or another run."""
     sampled_tokens: int = 0
     """Of the replies drawn."""
+    passes: int = 0
+    """Passes of a local model, calls of others."""
+    rows: int = 0
+    """Rows in all passes."""
+    room: int = 0
+    """Rows that would have fitted."""
 
     @property
     def overhead(self) -> float:
-        """Share of wall time outside model and judge."""
-        return 1 - (self.model_seconds + self.judge_seconds) / self.wall_seconds if self.wall_seconds else 0.0
+        """Share of wall time in which neither the model worked nor the judge alone."""
+        return 1 - (self.model_seconds + self.judge_alone_seconds) / self.wall_seconds if self.wall_seconds else 0.0
+
+    @property
+    def utilisation(self) -> float:
+        """How full the model's batch was, 0 to 1."""
+        return self.rows / self.room if self.room else 0.0
 
     def __add__(self, other: Effort) -> Effort:
         mine, theirs = asdict(self), asdict(other)
         return Effort(**{name: mine[name] + theirs[name] for name in mine})
-
-
-def rows(active: Iterable[Search]) -> int:
-    """Replies that the searches wait for."""
-    return sum(search.rows for search in active)

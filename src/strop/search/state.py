@@ -100,10 +100,16 @@ class State:
         label: str = "",
         temperature: float | None = None,
         whole_reply: bool = False,
+        one_block: bool = False,
     ) -> Steps[list[Node]]:
         """Up to `n` programs for one prompt: the task's own, or `text`. Fewer when the budget ends."""
         made = yield from self.write_each(
-            [(text, parent, label)], n, role=role, temperature=temperature, whole_reply=whole_reply
+            [(text, parent, label)],
+            n,
+            role=role,
+            temperature=temperature,
+            whole_reply=whole_reply,
+            one_block=one_block,
         )
         return made[0]
 
@@ -115,14 +121,16 @@ class State:
         role: str = "solver",
         temperature: float | None = None,
         whole_reply: bool = False,
+        one_block: bool = False,
     ) -> Steps[list[list[Node]]]:
         """Programs for several independent prompts at once, drawn in one batch.
 
-        `prompts`: (text or None for the task's own prompt, parent, label). Returns a list of nodes for each; when the
-        budget ends within, the later ones are short or empty.
+        `prompts`: (text or None for the task's own prompt, parent, label). `whole_reply`: more than a program is
+        wanted, so no block is begun; `one_block`: and a reply ends behind its first block. Returns a list of nodes for
+        each prompt; when the budget ends within, the later ones are short or empty.
         """
         asked = [self._asked(text, whole_reply) for text, _, _ in prompts]
-        at = [self._params(one.stop, temperature) for one in asked]
+        at = [replace(self._params(one.stop, temperature), stop_after_block=one_block) for one in asked]
         items = tuple(Item(prompt=one.prompt, params=params, n=n) for one, params in zip(asked, at))
         answers: list[list[Completion]] = yield Draw(items=items, programs=True)
         return [

@@ -1,6 +1,7 @@
 """What a comparison of search methods says: one table, paired differences, curves, and a conclusion in plain words.
 
-All figures are over the tasks that every method has finished with every seed. A task's score for a method is the share
+All figures are over the tasks that every method has finished (`compare.finished`: the first ones in order, so that a
+stopped comparison is a smaller honest one). A task's score for a method is the share
 of seeds with which the chosen program passes all checks, so differences are paired by task (and by seed, with several).
 Where the judge itself failed, the task is left out and counted.
 """
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from strop import stats
-from strop.search.compare import SearchSettings, grade_key, traces
+from strop.search.compare import SearchSettings, finished, grade_key, traces
 from strop.search.searches import Effort
 from strop.types import Spent, Task
 
@@ -44,10 +45,9 @@ def summarise(
     """Everything that the table, the results file and the report show, as plain JSON."""
     outcomes, unclear = _outcomes(run, settings, tasks, methods)
     names = [method.name for method in methods]
-    whole = [
-        task.id for task in tasks if all((name, task.id, seed) in outcomes for name in names for seed in settings.seeds)
-    ]
-    rows = [_row(name, [[outcomes[name, task, seed] for task in whole] for seed in settings.seeds]) for name in names]
+    done, seeds = finished(outcomes.keys() | unclear, tasks, methods, settings.seeds)
+    whole = [task.id for task in done if all((name, task.id, seed) in outcomes for name in names for seed in seeds)]
+    rows = [_row(name, [[outcomes[name, task, seed] for task in whole] for seed in seeds]) for name in names]
     if len(rows) > 1 and whole:
         _add_differences(rows)
     data = {
@@ -57,25 +57,26 @@ def summarise(
         "tasks": len(whole),
         "task_ids": whole,
         "tasks_planned": len(tasks),
+        "seeds": list(seeds),
         "tasks_without_visible_checks": sum(not task.visible_checks for task in tasks if task.id in set(whole)),
-        "unclear": unclear,
+        "unclear": len(unclear),
         "methods": rows,
         "pareto": pareto_front(rows),
-        "effort": asdict(effort) | {"overhead": effort.overhead},
+        "effort": asdict(effort) | {"overhead": effort.overhead, "utilisation": effort.utilisation},
     }
     return data | {"conclusions": _conclusions(data)}
 
 
 def _outcomes(
     run: Run, settings: SearchSettings, tasks: Sequence[Task], methods: Sequence[MethodSpec]
-) -> tuple[dict[tuple[str, str, int], Outcome], int]:
-    """Graded searches by (method, task, seed), and how many could not be graded because the judge failed."""
-    found, unclear = {}, 0
+) -> tuple[dict[tuple[str, str, int], Outcome], set[tuple[str, str, int]]]:
+    """Graded searches by (method, task, seed), and those that could not be graded because the judge failed."""
+    found, unclear = {}, set()
     for trace in traces(run, tasks, methods, settings.seeds):
         grades = [_passes(run, trace["task"], node["code"]) for node in trace["nodes"]]
         chosen = grades[trace["answer"]] if trace["answer"] is not None else False
         if chosen is None:
-            unclear += 1
+            unclear.add((trace["method"], trace["task"], trace["seed"]))
             continue
         outcome = Outcome(trace, chosen, any(grades), _curve(trace["nodes"], grades))
         found[trace["method"], trace["task"], trace["seed"]] = outcome
@@ -125,11 +126,19 @@ def _row(name: str, grid: list[list[Outcome]]) -> dict[str, Any]:
             for role, count in sorted(formats.items())
             if not role.endswith("!")
         },
+        "format_failure_rate": _failure_rate(formats),
         "ended_by": dict(Counter(outcome.trace["ended_by"] or "the method" for outcome in flat)),
         "notes": dict(Counter(note for outcome in flat for note in outcome.trace["notes"])),
         "facts": _mean_facts(flat),
         "anytime": [[k + 1, float(np.mean([_at(outcome.passed_by, k) for outcome in flat]))] for k in range(longest)],
     }
+
+
+def _failure_rate(formats: Counter[str]) -> float | None:
+    """Share of all replies that did not have the form asked for; None without replies."""
+    failed = sum(count for role, count in formats.items() if role.endswith("!"))
+    replies = sum(count for role, count in formats.items() if not role.endswith("!"))
+    return failed / replies if replies else None
 
 
 def _at(curve: Sequence[bool], k: int) -> bool:
@@ -190,6 +199,12 @@ def _conclusions(data: Mapping[str, Any]) -> list[str]:
     base = rows[0]
     budget = data["settings"]["budget"]
     lines = [_sentence(row, base["method"], row["difference"], budget) for row in rows[1:]]
+    planned = data["tasks_planned"], len(data["settings"]["seeds"])
+    if (data["tasks"], len(data["seeds"])) != planned:
+        lines.append(
+            f"So far: {data['tasks']} of {planned[0]} tasks and {len(data['seeds'])} of {planned[1]} seeds. The tasks "
+            "are the first of a random order, not those that ended first."
+        )
     if data["tasks_without_visible_checks"]:
         lines.append(
             f"{data['tasks_without_visible_checks']} of {data['tasks']} tasks have no visible checks: there methods "

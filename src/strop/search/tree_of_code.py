@@ -15,7 +15,8 @@ Departures:
 - A program whose outputs are all None says nothing and votes only when no other does.
 - The paper's last step, a summary in words, has no place here.
 
-Defaults: width 3, depth 3 (the paper's "ToC(3-3)").
+Defaults: width 3, depth 3 (the paper's "ToC(3-3)"). `pool=no` draws every program from the first variant, the paper's
+ablation.
 """
 
 from __future__ import annotations
@@ -30,17 +31,23 @@ MOST_ANCESTORS = 2
 
 
 def search(
-    state: State, *, width: int = 3, depth: int = 3, checks: bool = False, temperature: float | None = None
+    state: State,
+    *,
+    width: int = 3,
+    depth: int = 3,
+    pool: bool = True,
+    checks: bool = False,
+    temperature: float | None = None,
 ) -> Steps[Node | None]:
     level: list[Node | None] = [None]
     running: list[Node] = []
     for _ in range(depth):
-        prompts = [(prompt(state, parent), parent, "") for parent in level for _ in range(width)]
+        prompts = [(prompt(state, parent, pool), parent, "") for parent in level for _ in range(width)]
         left = state.left()
         prompts = prompts if left is None else prompts[:left]
         if not prompts:
             break
-        made = yield from state.write_each(prompts, temperature=temperature, whole_reply=True)
+        made = yield from state.write_each(prompts, temperature=temperature, whole_reply=True, one_block=True)
         nodes = [node for each in made for node in each]
         for node in nodes:
             thought = parsing.tagged(node.text, "thought")
@@ -77,9 +84,10 @@ def vote(state: State, nodes: list[Node]) -> Steps[Node | None]:
     return selectors.by_majority(nodes, silent)
 
 
-def prompt(state: State, parent: Node | None) -> str:
-    """A variant of the prompt, drawn from the pool, with what the ancestors came to."""
-    text = state.rng.choice(variants("tree_of_code"))
+def prompt(state: State, parent: Node | None, pool: bool) -> str:
+    """A variant of the prompt, drawn from the pool or always the first, with what the ancestors came to."""
+    known = variants("tree_of_code")
+    text = state.rng.choice(known) if pool else known[0]
     return text.substitute(problem=state.fields()["problem"], history=history(state, parent))
 
 
