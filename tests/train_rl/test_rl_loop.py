@@ -59,7 +59,7 @@ def fingerprints(run, steps=2):
     return [run.result(f"policy-{step}")["fingerprint"] for step in range(1, steps + 1)]
 
 
-@pytest.mark.parametrize("recipe", [name for name in RECIPES if name != "acecode"])
+@pytest.mark.parametrize("recipe", [name for name in RECIPES if name not in ("acecode", "oorl")])
 def test_every_recipe_takes_steps_that_change_the_weights(go, recipe):
     with go(recipe=recipe, step_kl=None, value_steps=0) as run:
         assert len(set(fingerprints(run))) == 2

@@ -27,7 +27,8 @@ def test_no_settings_are_the_defaults():
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_every_recipe_is_whole(recipe):
-    assert settings({"recipe": recipe}).recipe == recipe
+    more = {"equivalents": "groups.jsonl"} if recipe == "oorl" else {}
+    assert settings({"recipe": recipe} | more).recipe == recipe
 
 
 def test_words_win_over_options_and_options_over_the_recipe():
@@ -50,6 +51,8 @@ def test_words_win_over_options_and_options_over_the_recipe():
         (["kl_in=reward", "kl_coefficient=0.1"], "gae"),
         (["minibatches=9", "prompts=4"], "9 minibatches"),
         (["loss=rrhf", "group=1", "advantage=none"], "RRHF ranks"),
+        (["recipe=oorl"], "strop data ir-groups"),
+        (["languages=lua", "protocol=chat"], "languages bring a prompt protocol"),
         (["recipe=bcoder", "steps=5"], "all 5 steps are value_steps"),
         (["recipe=bcoder", "kl_coefficient=0.1"], 'kl_coefficient does nothing with loss "td"'),
     ],

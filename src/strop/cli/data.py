@@ -166,6 +166,28 @@ def write_tests(
     _show(summary, as_json)
 
 
+@app.command("ir-groups")
+def ir_groups(
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Where to write: .jsonl.")],
+    count: Annotated[int, typer.Option("--count", min=1, help="How many groups.")] = 40,
+    losers: Annotated[int, typer.Option("--losers", min=2, help="Changed texts a group.")] = 3,
+    longest: Annotated[int, typer.Option("--longest", min=100, help="Characters of the longest text.")] = 1500,
+    seed: SeedOption = 0,
+    force: ForceOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Groups of equivalent and other LLVM IR for `strop train rl recipe=oorl equivalents=FILE`. Needs ziglang."""
+    from strop.data import ir_groups as groups
+    from strop.types import StropError
+
+    if out.exists() and not force:
+        raise StropError(f"{out} exists; choose another name or replace it with --force.")
+    found = list(groups.build(count, seed=seed, losers=losers, longest=longest))
+    groups.dump(found, out)
+    sizes = {"winners": sum(len(one.winners) for one in found), "losers": sum(len(one.losers) for one in found)}
+    _show({"groups": len(found), **sizes, "out": str(out)}, as_json)
+
+
 def _suite_figures(found: Any, seed: int) -> dict[str, Any]:
     from strop.stats import estimate
 

@@ -39,6 +39,7 @@ from strop.train.rl.bcoder import QLearner
 from strop.train.rl.buffer import Rollout
 from strop.train.rl.learner import Learner
 from strop.train.rl.monitors import watch
+from strop.train.rl.oorl import EquivalenceLearner
 from strop.train.rl.policy import Policy
 from strop.train.rl.recipes import RLSettings
 from strop.types import Reward, Sample, SamplingParams, Spent, StropError, Task, Verdict, content_hash, request_seed
@@ -132,7 +133,9 @@ def train(
 
 def learner_for(policy: Policy, settings: RLSettings) -> Learner:
     """The learner of the method that the settings describe."""
-    return (QLearner if settings.loss == "td" else Learner)(policy, settings)
+    if settings.loss == "td":
+        return QLearner(policy, settings)
+    return EquivalenceLearner(policy, settings) if settings.equivalents else Learner(policy, settings)
 
 
 def _measure(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from strop import rewards
 from strop.train.rl.loop import Work
 from strop.train.rl.recipes import RLSettings
+from strop.types import StropError
 
 if TYPE_CHECKING:
     from strop.judge import Judge
@@ -48,6 +49,7 @@ def rule(settings: RLSettings, judge: Judge) -> Rule:
 def work(settings: RLSettings, *, chat: bool, allow_near_duplicates: bool = False) -> Work:
     """Load and divide the tasks, and check that nothing held out can be practised."""
     from strop.tasks import protocols
+    from strop.tasks.translation import Translate, translations
     from strop.train.splits import load_apart
 
     practice, held_out, division = load_apart(
@@ -58,9 +60,11 @@ def work(settings: RLSettings, *, chat: bool, allow_near_duplicates: bool = Fals
         seed=settings.seed,
         allow_near_duplicates=allow_near_duplicates,
     )
-    return Work(
-        practice=practice,
-        held_out=held_out,
-        division=division,
-        protocol=protocols.choose(settings.protocol, chat=chat, local=True),
-    )
+    if settings.languages:
+        targets = [name.strip() for name in settings.languages.split(",")]
+        practice, held_out = translations(practice, targets), translations(held_out, targets) if held_out else []
+        division = f"{division}; translated to {', '.join(targets)}"
+        if not chat:
+            raise StropError(f"{settings.model} has no chat template, which asking for a translation needs.")
+    protocol = Translate() if settings.languages else protocols.choose(settings.protocol, chat=chat, local=True)
+    return Work(practice=practice, held_out=held_out, division=division, protocol=protocol)

@@ -35,6 +35,10 @@ class RLSettings:
     guard_tasks: int = 0
     """HumanEval tasks watched for lost general ability, greedy, before and after; 0 switches the guards off."""
 
+    languages: str = ""
+    """Languages to translate to, with commas between: every task becomes a translation of its reference into each
+    (`tasks.translation`), practised and held out alike. Empty: the tasks as they are."""
+
     steps: int = 40
     prompts: int = 16
     """Tasks a step."""
@@ -77,6 +81,10 @@ class RLSettings:
     """With `td`: steps at the beginning in which only the value learns."""
     advantage_weight: float = 0.1
     """With `td`: weight of the sum of |A| over the tokens of a reference solution."""
+    equivalents: str | None = None
+    """A file of groups of equivalent and other answers (`strop data ir-groups`) for a GEPO loss beside the policy's."""
+    gepo_weight: float = 0.0
+    gepo_beta: float = 0.1
     kl_coefficient: float = 0.0
     kl_estimator: Estimator = "k3"
     kl_in: Literal["loss", "reward"] = "loss"
@@ -153,6 +161,12 @@ RECIPES: Mapping[str, Mapping[str, Any]] = {
     },
     # Yuan et al. 2023, arXiv 2304.05302; the use for optimising code: Duan et al. 2023, arXiv 2312.05657.
     "rrhf": {"loss": "rrhf", "advantage": "none", "learning_rate": 2e-5},
+    # Wu et al. 2025, arXiv 2505.12723: translation judged by unit tests, REINFORCE++ (batch-normalised, clipped) and
+    # GEPO at the paper's weight of 0.01; beta is TRL's for DPO. Needs `equivalents`.
+    "oorl": {
+        "languages": "javascript,lua,cpp", "reward": "binary", "advantage": "none",
+        "normalise": True, "aggregation": "token", "gepo_weight": 0.01,
+    },
     # Yang et al. 2025, arXiv 2509.01684: actions weighed by how long they ran.
     "duration": {"sequence_weights": "duration"},
 }  # fmt: skip
@@ -253,6 +267,15 @@ def _check(found: RLSettings, where: str) -> None:
     if found.loss == "td" and unused:
         name = unused[0]
         raise StropError(f'{where}: field {name} does nothing with loss "td"; it must be {NOT_IN_TD[name]!r}.')
+    if bool(found.gepo_weight) != bool(found.equivalents):
+        raise StropError(
+            f"{where}: gepo_weight and equivalents go together: make a file of groups with `strop data ir-groups --out "
+            "groups.jsonl` and set equivalents=groups.jsonl, or set gepo_weight=0."
+        )
+    if found.gepo_weight and found.loss == "td":
+        raise StropError(f'{where}: field gepo_weight does nothing with loss "td"; it must be 0.')
+    if found.languages and found.protocol != "auto":
+        raise StropError(f"{where}: languages bring a prompt protocol of their own; protocol must be auto.")
     if found.temperature == 0:
         raise StropError(f"{where}: temperature 0 draws the same answer again and again; nothing can be learned.")
     if found.minibatches > found.prompts:
