@@ -25,6 +25,7 @@ from strop.judge.proxy import Global
 from strop.types import ScriptCheck, Task
 
 _NOT_FINITE = re.compile(r"nan|inf|1e\d{3}", re.IGNORECASE)
+_EXCEPTIONS = re.compile(r"except|[rR]aises|suppress")
 _PROGRAM_MODULES = frozenset({"solution", "candidate", "program", "main", "submission", "answer", "your_module"})
 KEEP_LEFT, KEEP_RIGHT = "__strop_left__", "__strop_right__"
 
@@ -80,9 +81,8 @@ def compile_script(task: Task, check: ScriptCheck) -> Script:
         free.discard("candidate")
     prelude = _prelude(task, free - {task.entry_point}, [tree, setup])
     free -= {name for node in prelude for name in _bound(node)}
-    stands = _exception_names(tree) | _exception_names(setup)
+    stands = _exception_names(tree) | _exception_names(setup) if _EXCEPTIONS.search(check.code + task.setup) else set()
     _KeepSides().visit(tree)
-    ast.fix_missing_locations(tree)
     return Script(
         check=check,
         code=compile(tree, "<check>", "exec", dont_inherit=True),
@@ -128,8 +128,9 @@ def _take_program_imports(tree: ast.Module) -> set[str]:
                 ] or ast.Pass()
             return node
 
-    Imports().visit(tree)
-    ast.fix_missing_locations(tree)
+    if any(isinstance(node, ast.ImportFrom) for node in ast.walk(tree)):
+        Imports().visit(tree)
+        ast.fix_missing_locations(tree)
     return names
 
 
@@ -200,16 +201,11 @@ def _prelude(task: Task, wanted: set[str], trees: list[ast.Module]) -> list[ast.
     order = {id(node): place for place, node in enumerate(imports + statements)}
     chosen.sort(key=lambda node: order[id(node)])
     bound = {name for node in chosen for name in _bound(node)}
-    bases = [
-        (node.value.id, id(node.value)) for tree in trees for node in ast.walk(tree)
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
-    ]  # fmt: skip
-    for name in sorted(wanted - bound):
-        if name in sys.stdlib_module_names:
-            places = {place for base, place in bases if base == name}
-            uses = [n for tree in trees for n in ast.walk(tree) if isinstance(n, ast.Name) and n.id == name]
-            if all(id(use) in places for use in uses):
-                chosen.insert(0, ast.Import([ast.alias(name)]))
+    for name in sorted((wanted - bound) & sys.stdlib_module_names):
+        nodes = [node for tree in trees for node in ast.walk(tree)]
+        places = {id(node.value) for node in nodes if isinstance(node, ast.Attribute)}
+        if all(id(node) in places for node in nodes if isinstance(node, ast.Name) and node.id == name):
+            chosen.insert(0, ast.Import([ast.alias(name)]))
     module = ast.fix_missing_locations(ast.Module(chosen, []))
     return module.body
 
@@ -234,7 +230,8 @@ _ORDER = {"__lt__", "__le__", "__gt__", "__ge__"}
 
 def find_evidence(task: Task, trees: list[ast.Module], free: set[str]) -> Evidence:
     """Read from trusted text whether the task is about objects, and which methods their classes define."""
-    sources = [tree for tree in (_parse(task.stub), _parse(task.reference or "")) if tree is not None]
+    texts = [text for text in (task.stub, task.reference or "") if "class" in text]
+    sources = [tree for tree in map(_parse, texts) if tree is not None]
     classes = [node for tree in sources for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
     if classes:
         methods = {name for node in classes for name in _defined_in(node)}
@@ -288,7 +285,8 @@ class _KeepSides(ast.NodeTransformer):
 
 
 def _wrap(name: str, value: ast.expr) -> ast.expr:
-    return ast.copy_location(ast.Call(ast.Name(name, ast.Load()), [value], []), value)
+    function = ast.copy_location(ast.Name(name, ast.Load()), value)
+    return ast.copy_location(ast.Call(function, [value], []), value)
 
 
 # ---- running -----------------------------------------------------------------------------------
