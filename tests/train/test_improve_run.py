@@ -6,6 +6,7 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -69,7 +70,10 @@ def test_improve_leaves_a_usable_adapter_and_a_report(tmp_path):
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
 def test_killed_at_twenty_moments_it_ends_as_if_nothing_had_happened(tmp_path):
-    """Nothing is sampled twice, and the final report equals that of a run that was left alone."""
+    """Nothing is sampled twice, and the final report equals that of a run that was left alone.
+
+    A run that got to its end between two kills is compared, thrown away and begun again.
+    """
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     began = time.monotonic()
     run_to_end(whole)
@@ -82,15 +86,20 @@ def test_killed_at_twenty_moments_it_ends_as_if_nothing_had_happened(tmp_path):
             [*STROP, *SMALL, "--out", str(broken), "-q"], start_new_session=True, stderr=subprocess.DEVNULL
         )
         try:
-            process.wait(timeout=generator.uniform(0.05, 0.8) * length)
+            assert process.wait(timeout=generator.uniform(0.05, 0.8) * length) == 0
         except subprocess.TimeoutExpired:
             os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-        kills += 1
-        if (broken / "run.sqlite").exists():
-            now = rows(broken)
-            assert all(now.get(stage, 0) >= count for stage, count in drawn.items()), "a resume lost samples"
-            drawn = now
+            process.wait()
+            kills += 1
+            if (broken / "run.sqlite").exists():
+                now = rows(broken)
+                assert all(now.get(stage, 0) >= count for stage, count in drawn.items()), "a resume lost samples"
+                drawn = now
+        else:
+            assert rows(broken) == rows(whole)
+            assert report(broken) == report(whole)
+            shutil.rmtree(broken)
+            drawn = {}
     run_to_end(broken)
     assert rows(broken) == rows(whole)
     assert report(broken) == report(whole)
