@@ -80,8 +80,8 @@ def test_the_command_judges_on_the_cluster(nodes, tmp_path):
     rows = [{"task_id": "t", "solution": f"def f(x): return x * {2 + n % 2}"} for n in range(40)]
     completions.write_text("".join(json.dumps(row) + "\n" for row in rows))
     files = ["--tasks", tasks, "--completions", completions, "--out", out]
-    command = [sys.executable, "-m", "strop.cli.main", "judge", *files]
-    done = subprocess.run([*command, "--ray", nodes.address, "--json"], capture_output=True, text=True, timeout=120)
+    command = [sys.executable, "-m", "strop.cli.main", "judge", *files, "--ray", nodes.address, "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["statuses"] == {"passed": 20, "failed": 20}
     verdicts = [json.loads(line) for line in out.read_text().splitlines()]
@@ -92,7 +92,7 @@ def test_what_a_node_refuses_reaches_the_caller(nodes):
     with Judge(ray=nodes.address) as judge:
         odd = Task(id="odd", prompt="", checks=(CallCheck(function="f", expected=lambda: 1),))
         assert [verdict.status for verdict in judge.run(odd, ["def f(): return 1"])] == ["judge_error"]
-        slow = Task(id="slow", prompt="", checks=TASKS[0].checks, limits=Limits(cpu_seconds=0.3, wall_seconds=0.5))
+        slow = Task(id="slow", prompt="", checks=TASKS[0].checks, limits=Limits(cpu_seconds=1.0, wall_seconds=1.5))
         assert [verdict.status for verdict in judge.run(slow, ["while True: pass", program(0)])] == [
             "timeout",
             "passed",

@@ -20,10 +20,12 @@ from strop.cli.options import (
     ModelOption,
     OutOption,
     QuietOption,
+    RayOption,
     SeedOption,
     TasksOption,
     WorkersOption,
     command_line,
+    keep_stdout,
     run_folder,
     show_outcome,
 )
@@ -59,6 +61,7 @@ def eval(
     ] = None,
     workers: WorkersOption = None,
     require_isolation: IsolationOption = None,
+    ray: RayOption = None,
     out: OutOption = None,
     fresh: FreshOption = False,
     dry_run: DryRunOption = False,
@@ -91,8 +94,9 @@ def eval(
     config = asdict(settings)
     folder = run_folder("eval", out, config)
     with (
+        keep_stdout(ray),
         closing(models.load(model, cache=is_local(model) if cache is None else cache)) as loaded,
-        Judge(workers=workers, require=require_isolation) as judge,
+        Judge(workers=workers, require=require_isolation, ray=ray) as judge,
     ):
         inputs = {
             "model_fingerprint": loaded.fingerprint,

@@ -27,6 +27,7 @@ from strop.cli.options import (
     TasksOption,
     WorkersOption,
     command_line,
+    keep_stdout,
     run_folder,
     show_outcome,
 )
@@ -138,7 +139,11 @@ def improve(
         )
         return
     folder = run_folder("improve", out, config)
-    with closing(models.load(model)) as loaded, Judge(workers=workers, require=require_isolation, ray=ray) as judge:
+    with (
+        keep_stdout(ray),
+        closing(models.load(model)) as loaded,
+        Judge(workers=workers, require=require_isolation, ray=ray) as judge,
+    ):
         work = plan(settings, chat=loaded.chat, local=is_local(model), allow_near_duplicates=allow_near_duplicates)
         config["protocol"] = work.protocol.name
         inputs = {

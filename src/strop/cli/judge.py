@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from strop.cli.options import RayOption
+from strop.cli.options import RayOption, keep_stdout
 from strop.types import Limits, StropError
 
 if TYPE_CHECKING:
@@ -78,8 +78,10 @@ def judge(
     from strop.tasks.loading import resolve
 
     problems = load(tasks, split=resolve(tasks)[1] or "all")
+    stdout = sys.stdout
     with (
         progress() as advance,
+        keep_stdout(ray),
         Judge(
             workers=workers, require=require_isolation, unsafe=unsafe, limits=limits, repeat=repeat, ray=ray
         ) as bench,
@@ -90,6 +92,7 @@ def judge(
             out,
             bench,
             settings=(limits, repeat),
+            stdout=stdout,
             progress=lambda done, total: advance("judging", done, total) if total else None,
         )
     # Standard output belongs to the verdicts when they go there.

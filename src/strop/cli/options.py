@@ -8,6 +8,7 @@ import re
 import shlex
 import sys
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext, redirect_stdout
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -42,6 +43,11 @@ IsolationOption = Annotated[
     str | None,
     typer.Option("--require-isolation", metavar="LEVEL", help="Refuse to run programs below this isolation level."),
 ]
+
+
+def keep_stdout(ray: str | None) -> AbstractContextManager[Any]:
+    """Ray prints what it tries again on standard output, which belongs to results: meanwhile that goes to the other."""
+    return redirect_stdout(sys.stderr) if ray else nullcontext()
 
 
 def run_folder(verb: str, out: Path | None, config: Mapping[str, Any]) -> Path:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import typer
 
-from strop.cli.options import command_line, run_folder, show_outcome
+from strop.cli.options import command_line, keep_stdout, run_folder, show_outcome
 
 if TYPE_CHECKING:
     from strop.train.rl.recipes import RLSettings
@@ -71,6 +71,7 @@ def reinforce(
         "task_set_hash": task_set_hash([*work.practice, *work.held_out]),
     }
     with ExitStack() as open_now:
+        open_now.enter_context(keep_stdout(ray))
         judge = open_now.enter_context(
             Judge(workers=workers, require=require_isolation, ray=ray, **presets.judge_options(chosen))
         )

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TextIO
 
 from strop.judge import languages
 from strop.judge.completions import excerpt, read_completions
@@ -74,8 +74,9 @@ def judge_file(
     *,
     settings: Any = None,
     progress: Callable[[int, int | None], None] | None = None,
+    stdout: TextIO | None = None,
 ) -> Summary:
-    """Judge the completions file against `tasks` and write a verdict a line to `out` (`-`: standard output).
+    """Judge the completions file against `tasks` and write a verdict a line to `out` (`-`: `stdout`, or `sys.stdout`).
 
     Verdicts that `out` already holds for the same program, task and `settings` (limits, repetitions, ...) are kept.
     `progress(done, total)` is called after each verdict; total is None for standard input. Verdicts are written as they
@@ -91,6 +92,7 @@ def judge_file(
     total = None if completions == "-" else sum(1 for _ in read_completions(completions, by_id))
     digests = {task_id: task_key(task, settings) for task_id, task in by_id.items()}
     summary, seen = Summary(tasks=len(by_id)), set()
+    stdout = stdout or sys.stdout
     sink = VerdictFile(Path(out)) if out != "-" else None
     if sink:
         sink.open()
@@ -114,8 +116,8 @@ def judge_file(
                 sink.write(index, key, line)
             else:
                 summary.count(verdict.status, verdict.isolation, verdict.flags)
-                sys.stdout.write(line)
-                sys.stdout.flush()
+                stdout.write(line)
+                stdout.flush()
             done += 1
             if progress:
                 progress(done + summary.kept, total)

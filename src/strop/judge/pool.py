@@ -189,7 +189,7 @@ class _Flow:
 
     def refill(self) -> bool:
         """Take from the source. False when that is empty and every verdict was handed over."""
-        fresh = list(itertools.islice(self.source, self.window - self.waiting))
+        fresh = list(itertools.islice(self.source, max(0, self.window - self.waiting)))
         if fresh:
             self.waiting += len(fresh)
             self.judge._submit([self.judge._job(self.call, *item) for item in fresh])
