@@ -19,11 +19,14 @@ from improve_seeds import ROOT, run_seeds
 from strop.report.training import monitors
 from strop.run import Run
 
-SETTINGS = ("steps=40", "prompts=16", "group=8", "max_tokens=80", "learning_rate=3e-4", "reward=outcome")
-"""40 steps visit each of the 180 practice tasks three or four times. The reward is CodeRL's four levels: where nothing
-passes, programs that run are still told from programs that do not. The learning rate lies between that of preferences
-and that of imitation (`strop.train.improve`); none of these was tuned on held-out tasks."""
-SMOKE = ("steps=2", "prompts=2", "group=4", "max_tokens=48", "learning_rate=3e-4", "reward=outcome")
+SETTINGS = (
+    "steps=32", "prompts=16", "group=8", "max_tokens=80", "minibatches=4", "learning_rate=2e-4", "reward=outcome",
+)  # fmt: skip
+"""32 steps visit each of the 180 practice tasks almost three times. The reward is CodeRL's four levels: where nothing
+passes, programs that run are still told from programs that do not. Four updates a step, on four tasks each, cost no
+more than one; clipping keeps the later ones close to what was sampled. The learning rate is twice that of preferences
+(`strop.train.improve`). None of this was tuned on held-out tasks."""
+SMOKE = ("steps=2", "prompts=2", "group=4", "max_tokens=48", "minibatches=2", "learning_rate=2e-4", "reward=outcome")
 CURVES = ("reward", "pass_rate", "entropy", "mean_length", "informative_groups", "visible_pass_hidden_fail")
 
 

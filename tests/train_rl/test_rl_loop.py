@@ -11,6 +11,7 @@ torch = pytest.importorskip("torch")
 
 from rl_tiny import TASKS, letters  # noqa: E402
 
+from strop.data import ir_groups  # noqa: E402
 from strop.judge import Judge  # noqa: E402
 from strop.rewards import batch_part, part  # noqa: E402
 from strop.run import Run  # noqa: E402
@@ -37,16 +38,18 @@ def judge():
 def go(tiny, tmp_path, judge):
     """`go(rule, **settings)`: train in `tmp_path / "run"`; returns the run, open for reading."""
 
-    def start(rule=None, before=lambda policy: None, on_step=lambda step, values: None, held_out=(), **given):
+    def start(
+        rule=None, before=lambda policy: None, on_step=lambda step, values: None, held_out=(), folder="run", **given
+    ):
         chosen = settings(SMALL | {"model": f"hf/{tiny}"} | given)
         policy = Policy(chosen.model, lora_rank=chosen.lora_rank, lora_alpha=8, seed=chosen.seed)
         before(policy)
         work = Work(
             practice=list(TASKS), held_out=list(held_out), division="", protocol=protocols.get_protocol("completion")
         )
-        with Run.open(tmp_path / "run", command="train rl", config=given) as run:
+        with Run.open(tmp_path / folder, command="train rl", config=given) as run:
             train(run, chosen, work, policy, judge, rule or letters(), on_step=on_step)
-        return Run.read(tmp_path / "run")
+        return Run.read(tmp_path / folder)
 
     return start
 
@@ -147,6 +150,35 @@ def test_a_raising_reward_stops_and_the_run_goes_on_once_it_is_mended(go, tmp_pa
     done = []
     go(on_step=lambda step, values: done.append(step)).close()
     assert done == [2]
+
+
+@pytest.mark.parametrize("recipe", ["bcoder", "coderl", "oorl"])
+def test_methods_with_a_state_of_their_own_resume_with_the_same_bits(go, tmp_path, recipe):
+    """Values, critic and place among the groups are in the checkpoint; the step that failed is drawn only once."""
+    given = {"recipe": recipe, "steps": 3}
+    if recipe == "bcoder":
+        given |= {"value_steps": 2}
+    if recipe == "oorl":
+        groups = [
+            ir_groups.Group(source=f"int f{n}();", winners=("a", f"b{n}"), losers=("c",), levels=(), edits=())
+            for n in range(3)
+        ]
+        ir_groups.dump(groups, tmp_path / "groups.jsonl")
+        given |= {"equivalents": str(tmp_path / "groups.jsonl"), "languages": "", "reward": "outcome"}
+    with go(folder="whole", **given) as run:
+        expected = fingerprints(run, 3)
+
+    def broken(cases):
+        if any(case.sample.index >= 12 for case in cases):  # the third step
+            raise KeyError("score")
+        return letters()(cases)
+
+    with pytest.raises(StropError, match="KeyError"):
+        go(broken, **given)
+    with go(**given) as run:
+        assert fingerprints(run, 3) == expected
+        assert len(set(expected)) == (2 if recipe == "bcoder" else 3)
+        assert not run.events("not-reproduced")
 
 
 def test_a_loss_that_is_not_finite_stops_before_it_reaches_the_weights(go, tmp_path):

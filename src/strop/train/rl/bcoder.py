@@ -26,6 +26,7 @@ from strop.train.rl.buffer import Group, Rollout
 from strop.train.rl.learner import Learner
 from strop.train.rl.policy import Policy, Scored
 from strop.train.rl.prepare import Notes, at_last_token
+from strop.train.rl.recipes import RLSettings
 from strop.types import Prompt, StropError
 
 if TYPE_CHECKING:
@@ -50,6 +51,10 @@ class QLearner(Learner):
 
     values_only = True
 
+    def __init__(self, policy: Policy, settings: RLSettings) -> None:
+        super().__init__(policy, settings)
+        self._reference_greedy: dict[str, Tensor] = {}  # the frozen model's, so they never change
+
     def _value_head(self) -> Any:
         return make_value_head(self.policy.width)
 
@@ -71,10 +76,10 @@ class QLearner(Learner):
 
         found = torch.zeros_like(tokens)
         with self.policy.at_start() as start:
-            for row in range(len(tokens)):
-                one = slice(row, row + 1)
-                scored = self.policy.score(prompt, tokens[one], mask[one], 1.0, model=start, every_logit=True)
-                found[one] = scored.logits.argmax(-1)  # type: ignore[union-attr]
+            for first in range(0, len(tokens), self.settings.micro_batch):
+                part = slice(first, first + self.settings.micro_batch)
+                scored = self.policy.score(prompt, tokens[part], mask[part], 1.0, model=start, every_logit=True)
+                found[part] = scored.logits.argmax(-1)  # type: ignore[union-attr]
         return found
 
     def _states(self, prompt: Tensor, tokens: Tensor, mask: Tensor) -> tuple[Scored, Tensor]:
@@ -106,12 +111,15 @@ class QLearner(Learner):
         """What the task's reference adds: a passed trajectory, and in stage theta greedy and likely tokens."""
         import torch
 
-        tokens = torch.tensor([list(references[group.rollouts[0].task.id])])
+        task_id = group.rollouts[0].task.id
+        tokens = torch.tensor([list(references[task_id])])
         mask, rewards = torch.ones(tokens.shape), torch.zeros(tokens.shape)
         rewards[0, -1] = qlearning.LARGEST_RETURN
         scored, values = self._states(group.prompt, tokens, mask)
         logits: Any = scored.logits
-        greedy = self._frozen_greedy(group.prompt, tokens, mask)
+        if task_id not in self._reference_greedy:
+            self._reference_greedy[task_id] = self._frozen_greedy(group.prompt, tokens, mask)
+        greedy = self._reference_greedy[task_id]
         loss = 0.5 * qlearning.td_loss(logits, values, tokens, greedy, rewards, mask, gamma=self.settings.gamma)
         if self.values_only:
             return loss
