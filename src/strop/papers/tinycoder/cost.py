@@ -24,7 +24,7 @@ _ALLOWED = (
     ast.Module, ast.FunctionDef, ast.arguments, ast.arg, ast.Assign, ast.Return, ast.Expr, ast.Constant, ast.Name,
     ast.Load, ast.Store, ast.ListComp, ast.comprehension, ast.BinOp, ast.Mult, ast.Add, ast.Mod, ast.Compare, ast.Eq,
     ast.NotEq, ast.Gt, ast.Lt, ast.In, ast.IfExp, ast.Call, ast.keyword, ast.Subscript, ast.Slice, ast.UnaryOp,
-    ast.USub, ast.List, ast.Attribute,
+    ast.USub, ast.List, ast.Attribute, ast.GeneratorExp,
 )  # fmt: skip
 _CHARGED = ("sum", "max", "min", "len", "list", "set", "range", "sorted")
 
@@ -57,6 +57,8 @@ class _Counter:
         function = getattr(builtins, name)
 
         def charged(*args: Any, **kwargs: Any) -> Any:
+            if name != "len" and args and isinstance(args[0], Iterator):
+                args = (list(args[0]), *args[1:])  # a generator's elements are looked at like a list's
             size = len(args[0]) if args and hasattr(args[0], "__len__") else 1
             # `len` and `range` look at no element.
             self.charge(
