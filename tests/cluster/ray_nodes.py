@@ -16,8 +16,10 @@ class Nodes:
     def __init__(self, *, head_cpus: int = 1, others: tuple[int, ...] = (1,)) -> None:
         from ray.cluster_utils import Cluster
 
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        self.surroundings = dict(os.environ)
+        os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
         os.environ["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)  # the nodes import what we do
+        self.started: set[psutil.Process] = set()
         self.cluster = Cluster()
         try:
             self.cluster.add_node(**_node(head_cpus))
@@ -34,6 +36,7 @@ class Nodes:
 
     def kill(self, node: Any) -> None:
         """As when a machine is switched off: nothing says good-bye."""
+        self._note()
         self.cluster.remove_node(node, allow_graceful=False)
 
     def __enter__(self) -> Nodes:
@@ -43,17 +46,36 @@ class Nodes:
         import ray
 
         ray.shutdown()
+        self._note()
         self.cluster.shutdown()
+        for process in self.started:  # agents outlive their raylet for as long as they take to miss it
+            if process.is_running():
+                process.kill()
+        os.environ.clear()
+        os.environ.update(self.surroundings)
+
+    def _note(self) -> None:
+        self.started.update(below("ray"))
 
 
 def _node(cpus: int) -> dict[str, Any]:
     return {"num_cpus": cpus, "object_store_memory": 80 << 20, "include_dashboard": False}
 
 
+def below(word: str) -> list[psutil.Process]:
+    """Processes below this one with that word in their command."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        try:
+            found += [process] * (word in " ".join(process.cmdline()))
+        except psutil.NoSuchProcess:
+            pass
+    return found
+
+
 def actors() -> list[psutil.Process]:
-    """Processes below this one in which a node's judge runs."""
-    below = psutil.Process().children(recursive=True)
-    return [process for process in below if process.is_running() and "ray::NodeJudge" in " ".join(process.cmdline())]
+    """Processes in which a node's judge runs."""
+    return below("ray::NodeJudge")
 
 
 def kill_one_actor() -> int:

@@ -42,6 +42,15 @@ TASKS = [
 ]
 
 
+def test_repeated_runs_flag_programs_that_disagree(tmp_path: Path) -> None:
+    code = "def double(x):\n    return 2 * x if hash('{}') % 2 else 0\n"
+    programs = [{"task_id": "T/double", "solution": code.format(n)} for n in range(8)]
+    files = ["--tasks", write(tmp_path / "t.jsonl", TASKS), "--completions", write(tmp_path / "c.jsonl", programs)]
+    run = strop("judge", *files, "--out", str(tmp_path / "v.jsonl"), "--repeat", "3", "--json")
+    assert run.returncode == 0, run.stderr
+    assert json.loads(run.stdout)["flaky"] == sum("flaky" in row["flags"] for row in read(tmp_path / "v.jsonl")) > 0
+
+
 def test_contract_resume_and_exit_codes(tmp_path: Path) -> None:
     tasks = write(tmp_path / "t.jsonl", TASKS)
     programs = [
