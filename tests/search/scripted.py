@@ -70,7 +70,7 @@ class Scripted:
 
     def complete_tokens(self, prefixes, params):
         """A model of five tokens: it likes `x + 2` best, and `2 * x` is among what it likes less."""
-        from strop.models.local import TokenCompletion
+        from strop.models.flow import TokenCompletion
 
         for place, (prompt, tokens) in enumerate(prefixes):
             self.asked.append((prompt_text(prompt), params, 0))

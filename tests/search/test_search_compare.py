@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 from scripted import CRASH, GOOD, WRONG, Scripted, block, task
@@ -153,10 +155,65 @@ def test_stopped_again_and_again_it_ends_as_if_nothing_had_happened(judge, tmp_p
     assert len(model.asked) <= len(distinct) + stops, "a reply that had been drawn was drawn again"
 
 
+KILLED = """
+import hashlib, sys, time
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from scripted import Scripted
+from test_search_compare import METHODS, run_all, steady
+from strop.judge import Judge
+
+class Slow(Scripted):
+    def sample(self, requests, params):
+        for answer in super().sample(requests, params):
+            time.sleep(0.004)
+            text, _, seed = self.asked[-1]
+            with Path({log!r}).open("a") as file:
+                file.write(f"{{text!r}} {{params}} {{seed if params.temperature else 0}}\\n")
+            yield answer
+
+with Judge(workers=1, stop_at_first_failure=False) as judge:
+    model = Slow(steady, batch_size=4)
+    model.fingerprint = "one model"
+    run_all(Path({folder!r}), judge, model, METHODS)
+"""
+
+
+def steady(text: str, before: int) -> str:
+    """Replies that depend on the prompt alone, as a real model's do on prompt and seed."""
+    return by_task(text, len(text) % 3) if "number " in text else "True"
+
+
+def test_killed_at_any_moment_it_ends_as_if_nothing_had_happened(judge, tmp_path):
+    import random
+    import signal
+
+    whole, _ = run_all(tmp_path / "whole", judge, Scripted(steady, batch_size=4), METHODS)
+    log = tmp_path / "log"
+    log.touch()
+    folder, rng, kills = tmp_path / "killed", random.Random(3), 0
+    source = KILLED.format(tests=str(Path(__file__).parent), log=str(log), folder=str(folder))
+    while True:
+        before = log.stat().st_size
+        process = subprocess.Popen([sys.executable, "-c", source])
+        while process.poll() is None and log.stat().st_size == before:
+            time.sleep(0.01)
+        if kills < 3:
+            time.sleep(0.15 * rng.random())
+            if process.poll() is None:
+                process.send_signal(signal.SIGKILL)
+                kills += 1
+        if process.wait(120) == 0:
+            break
+    assert kills >= 2
+    data, _ = run_all(folder, judge, Scripted(steady, batch_size=4), METHODS)  # finished: nothing is drawn
+    assert without_times(data) == without_times(whole)
+    drawn = log.read_text().splitlines()
+    assert len(drawn) - len(set(drawn)) <= kills, "more than the reply in flight was drawn again"
+
+
 def test_a_comparison_out_of_time_is_a_smaller_one(judge, tmp_path):
     """The first tasks of the order count, whichever ended; the rest is done by the same call, later."""
-    import time
-
     methods = ["direct", "self-debug"]
     settings = SearchSettings(methods=tuple(methods), budget="programs=4")
     specs = [get_method(name) for name in methods]
@@ -268,6 +325,11 @@ def test_dry_run_and_list_and_errors(tmp_path):
         assert words in done.stderr
 
 
+def refuses(text: str, before: int) -> str:
+    """Another model, which never writes a program."""
+    return "I cannot."
+
+
 @pytest.fixture
 def command(monkeypatch, tmp_path):
     """`strop search ...` in this process with a scripted model: everything but the weights."""
@@ -280,7 +342,7 @@ def command(monkeypatch, tmp_path):
         return "True" if "holds only" in text else "def nothing():\n    pass\n"
 
     model = Scripted(reply)
-    monkeypatch.setattr(models, "load", lambda spec, **options: model)
+    monkeypatch.setattr(models, "load", lambda spec, **options: model if spec == "smollm2" else Scripted(refuses))
 
     def run(*arguments):
         words = ["search", "--tasks", "basics", "--limit", "2", "--workers", "1", "-q", "--out", str(tmp_path / "run")]
@@ -305,6 +367,18 @@ def test_the_command_writes_results_page_and_traces_and_resumes(command):
     assert json.loads(done.output)["methods"] == data["methods"]
     done, _, _ = command("--compare", "direct", "--budget", "programs=3")
     assert "a run of something else: budget" in str(done.exception)
+
+
+def test_several_models_are_rows_of_one_table(command):
+    models = ("--model", "smollm2", "--model", "openai/other@http://127.0.0.1:9/v1")
+    done, _, folder = command("--compare", "direct,best-of-n", "--budget", "programs=2", *models, "--minutes", "5")
+    assert done.exit_code == 0, done.output
+    data = json.loads((folder / "search.json").read_text())
+    names = [row["method"] for row in data["methods"]]
+    assert names == [f"{method} with {model}" for model in models[1::2] for method in ("direct", "best-of-n")]
+    assert [row["searches"] for row in data["methods"]] == [2] * 4
+    assert [row["format_failure_rate"] for row in data["methods"]] == [0, 0, 1, 1]
+    assert data["settings"]["model"] == ", ".join(models[1::2])
 
 
 def test_a_user_method_that_fails_names_itself(judge):

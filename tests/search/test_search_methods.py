@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 import pytest
@@ -13,6 +14,7 @@ from strop.search import codechain, selectors
 from strop.search.code import functions, missing_functions, normal_form, operations
 from strop.search.methods import get_method
 from strop.search.nodes import Node
+from strop.search.pg_td import Edge, Place
 from strop.types import CallCheck, StdioCheck, StropError, Task
 
 THREE = "def double(x):\n    return 6\n"
@@ -292,6 +294,48 @@ def test_pg_td_caches_change_only_the_cost(judge, rollouts):
         cost.append(found.meter.spent.prompt_tokens + found.meter.spent.sampled_tokens)
     assert seen[0] == seen[1]
     assert cost[0] < cost[1]
+
+
+def test_pg_td_selection_rules_by_hand():
+    edges = [Edge(0, 0.7, visits=3, best=0.5), Edge(1, 0.2, visits=1, best=0.5), Edge(2, 0.1)]
+    place = Place((), edges, visits=5)
+    spread = math.sqrt(math.log(5))
+    for rule, beta in (("p-ucb", 2.0), ("var-p-ucb", math.log(16 / 10) + 2)):
+        scores = [edge.best + beta * edge.prior * spread / (1 + edge.visits) for edge in edges]
+        assert place.choose(rule, 2.0, 10.0) is edges[scores.index(max(scores))]
+    assert place.choose("ucb", 2.0, 10.0) is edges[2], "what was never tried comes first"
+    edges[2].visits = 2
+    assert place.choose("ucb", 2.0, 10.0) is edges[1]
+    assert place.choose("p-ucb", 0.0, 10.0) is edges[0], "ties go to the more likely token"
+
+
+@pytest.mark.parametrize("rule", ["p-ucb", "ucb"])
+def test_pg_td_finds_it_by_every_rule(judge, rule):
+    found = solve(f"pg-td:rule={rule}", Scripted(lambda text, before: "```"), judge)
+    assert found.answer.code.strip().endswith("2 * x")
+
+
+def test_helpers_without_end_come_to_one(judge):
+    """Every helper calls a new one: at most `most` of them, at most `depth` levels."""
+
+    def reply(text: str, before: int) -> str:
+        asked = re.search(r"Define the Python function `(\w+)`", text)
+        if asked is None:
+            return block("def double(x):\n    return help_0(x)\n")
+        number = int(asked[1].split("_")[1])
+        return block(f"def help_{number}(x):\n    return help_{number + 1}(x) + help_{number + 50}(x)\n")
+
+    for options, most in (("most=5:depth=9", 5), ("most=50:depth=3", 6)):
+        found = solve(f"hierarchical:{options}", Scripted(reply), judge, budget="programs=1")
+        assert found.state.facts["helpers_written"] == most
+
+
+def test_a_method_that_calls_itself_for_ever_is_an_error_for_people(judge):
+    def again(state):
+        yield from again(state)
+
+    with pytest.raises(StropError, match="RecursionError"):
+        solve(again, Scripted(lambda text, before: ""), judge)
 
 
 def test_pg_td_needs_a_model_that_shows_its_tokens(judge):

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import json
 import time
-from contextlib import closing
-from dataclasses import asdict
+from contextlib import ExitStack, closing
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,7 +21,6 @@ from strop.cli.options import (
     FreshOption,
     IsolationOption,
     JsonOption,
-    ModelOption,
     OutOption,
     QuietOption,
     TasksOption,
@@ -39,7 +38,10 @@ def search(
     compare: Annotated[
         str | None, typer.Option("--compare", metavar="A,B,C", help="Compare methods; the first is the baseline.")
     ] = None,
-    model: ModelOption = "smollm2",
+    model: Annotated[
+        list[str] | None,
+        typer.Option("--model", "-m", metavar="MODEL", help="As of `strop eval` (default smollm2); repeat to compare."),
+    ] = None,
     tasks: TasksOption = "basics",
     tag: Annotated[list[str] | None, typer.Option("--tag", help="Only tasks with this tag; repeatable.")] = None,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="At most this many tasks.")] = None,
@@ -78,7 +80,7 @@ def search(
     from strop.report.search import write_page
     from strop.run import Run
     from strop.search.compare import SearchSettings, read_effort, run_searches, traces
-    from strop.search.methods import get_method
+    from strop.search.methods import get_method, with_model
     from strop.search.prompting import form_for
     from strop.search.summary import summarise
     from strop.tasks import protocols
@@ -87,13 +89,17 @@ def search(
     if names == ("list",):
         _list_methods()
         return
-    chosen = [get_method(name) for name in names]
+    wanted = tuple(dict.fromkeys(model or ["smollm2"]))
+    specs = {
+        one: [with_model(spec, one) if len(wanted) > 1 else spec for spec in map(get_method, names)] for one in wanted
+    }
+    chosen = [spec for some in specs.values() for spec in some]
     Budget.parse(budget)
     until = None if minutes is None else time.monotonic() + 60 * minutes
     settings = SearchSettings(
-        methods=names, model=model, tasks=tasks, tags=tuple(tag or ()), limit=limit, budget=budget,
-        seeds=tuple(range(seed, seed + seeds)), protocol=protocol, temperature=temperature, top_p=top_p,
-        max_tokens=max_tokens,
+        methods=tuple(spec.name for spec in chosen), model=", ".join(wanted), tasks=tasks, tags=tuple(tag or ()),
+        limit=limit, budget=budget, seeds=tuple(range(seed, seed + seeds)), protocol=protocol,
+        temperature=temperature, top_p=top_p, max_tokens=max_tokens,
     )  # fmt: skip
     found = task_sets.load(tasks, tags=settings.tags, limit=limit)
     if dry_run:
@@ -101,26 +107,26 @@ def search(
         return
     config = asdict(settings)
     folder = run_folder("search", out, config)
-    with (
-        closing(models.load(model)) as loaded,
-        Judge(workers=workers, require=require_isolation, stop_at_first_failure=False) as judge,
-    ):
-        under = protocols.choose(protocol, chat=loaded.chat, local=is_local(model))
-        form = form_for(under, chat=loaded.chat, local=is_local(model))
-        config["protocol"] = under.name
+    with ExitStack() as stack:
+        judge = stack.enter_context(Judge(workers=workers, require=require_isolation, stop_at_first_failure=False))
+        loaded = {one: stack.enter_context(closing(models.load(one))) for one in wanted}
+        under = {one: protocols.choose(protocol, chat=loaded[one].chat, local=is_local(one)) for one in wanted}
+        config["protocol"] = ", ".join(one.name for one in under.values())
         inputs = {
-            "model_fingerprint": loaded.fingerprint,
+            "model_fingerprint": ", ".join(one.fingerprint for one in loaded.values()),
             "task_set_hash": task_sets.task_set_hash(found),
             "methods": {one.name: one.source for one in chosen if one.source},
         }
         run = Run.open(folder, command=command_line(), config=config, inputs=inputs, fresh=fresh)
-        drawn = draws or (shared_file() if is_local(model) else None) or folder / "draws.sqlite"
-        with run, closing(DrawCache(drawn)) as cache:
-            with progress(show=not quiet and not as_json) as on_progress:
-                run_searches(
-                    run, settings, loaded, found, chosen, judge, form,
-                    draws=cache, until=until, on_progress=on_progress,
-                )  # fmt: skip
+        with run, progress(show=not quiet and not as_json) as on_progress:
+            for place, one in enumerate(wanted):
+                drawn = draws or (shared_file() if is_local(one) else None) or folder / "draws.sqlite"
+                form = form_for(under[one], chat=loaded[one].chat, local=is_local(one))
+                with closing(DrawCache(drawn)) as cache:
+                    run_searches(
+                        run, replace(settings, model=one), loaded[one], found, specs[one], judge, form,
+                        draws=cache, until=_share(until, len(wanted) - place), on_progress=on_progress,
+                    )  # fmt: skip
             data = summarise(run, settings, found, chosen, read_effort(run))
             page = write_page(folder, data, traces(run, found, chosen, settings.seeds), command_line())
     if as_json:
@@ -128,6 +134,11 @@ def search(
         return
     _print(data)
     typer.echo(f"Report: {page}")
+
+
+def _share(until: float | None, models: int) -> float | None:
+    """When the next of so many models must end, so that each gets as much time."""
+    return None if until is None else time.monotonic() + (until - time.monotonic()) / models
 
 
 def _list_methods() -> None:

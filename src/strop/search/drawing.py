@@ -133,7 +133,7 @@ def _nothing(job: Job) -> Any:
     """The reply to a prompt that leaves no room for one; it counts as a call, so that no method asks for ever."""
     if isinstance(job.asked, Request):
         return Completion(text="", finish_reason="length", spent=Spent())
-    from strop.models.local import TokenCompletion
+    from strop.models.flow import TokenCompletion
 
     return TokenCompletion((), (), "length", "", Spent())
 
@@ -170,6 +170,6 @@ def fitting(meter: Meter, each: Spent, at_most: int) -> int:
 def _read(job: Job, data: dict[str, Any]) -> Any:
     if isinstance(job.asked, Request):
         return unpacked(data)
-    from strop.models.local import TokenCompletion
+    from strop.models.flow import TokenCompletion
 
     return TokenCompletion.read(data)

@@ -11,7 +11,7 @@ import importlib.util
 import inspect
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args, get_origin
@@ -62,6 +62,11 @@ class MethodSpec:
                 "for instance `nodes = yield from state.write(n=4)`."
             )
         return steps
+
+
+def with_model(method: MethodSpec, model: str) -> MethodSpec:
+    """The same method under a name that tells the model too, for comparisons of several."""
+    return replace(method, name=f"{method.name} with {model}")
 
 
 def get_method(text: str) -> MethodSpec:

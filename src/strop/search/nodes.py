@@ -163,7 +163,7 @@ class Report:
 class Complete:
     """Token-level access to a local model: go on greedily from a prompt and tokens already chosen.
 
-    Answer: a `strop.models.local.TokenCompletion`.
+    Answer: a `strop.models.flow.TokenCompletion`.
     """
 
     prompt: Prompt

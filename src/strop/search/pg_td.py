@@ -11,7 +11,8 @@ Departures:
 
 Mechanism: a place is the tokens so far; its edges are the `width` most likely next tokens with their renormalised
 probabilities. Selection by P-UCB: Q + beta P sqrt(ln N) / (1 + n), beta = ln((N + c_base + 1) / c_base) + c, where Q is
-the best return through the edge (transitions are certain), N and n visits of place and edge. A new place is completed
+the best return through the edge (transitions are certain), N and n visits of place and edge. `rule=p-ucb` takes
+beta = c, `rule=ucb` the usual Q + c sqrt(ln N / n); the released code has both as options. A new place is completed
 greedily; the share of visible checks passed is the return of every edge on the way. The answer is the best program
 ever completed, not a path.
 
@@ -28,7 +29,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from strop.search.nodes import Node, Steps, show_prompt
 from strop.search.prompting import Asked
@@ -36,10 +37,11 @@ from strop.search.state import State
 from strop.types import SamplingParams
 
 if TYPE_CHECKING:
-    from strop.models.local import TokenCompletion
+    from strop.models.flow import TokenCompletion
 
 
 NEEDS_TOKENS = True
+Rule = Literal["var-p-ucb", "p-ucb", "ucb"]
 
 
 @dataclass(slots=True)
@@ -65,10 +67,12 @@ class Place:
     node: Node | None = None
     """The program that completing it gave."""
 
-    def choose(self, c: float, c_base: float) -> Edge:
-        """P-UCB; ties go to the more likely token."""
-        beta = math.log((self.visits + c_base + 1) / c_base) + c
+    def choose(self, rule: Rule, c: float, c_base: float) -> Edge:
+        """The edge that the rule likes best; ties go to the more likely token."""
         spread = math.sqrt(math.log(self.visits))
+        if rule == "ucb":
+            return max(self.edges, key=lambda e: e.best + c * spread / math.sqrt(e.visits) if e.visits else math.inf)
+        beta = c if rule == "p-ucb" else math.log((self.visits + c_base + 1) / c_base) + c
         return max(self.edges, key=lambda edge: edge.best + beta * edge.prior * spread / (1 + edge.visits))
 
 
@@ -101,7 +105,14 @@ class Known:
 
 
 def search(
-    state: State, *, width: int = 3, c: float = 4.0, c_base: float = 10.0, rollouts: int = 500, cache: bool = True
+    state: State,
+    *,
+    width: int = 3,
+    rule: Rule = "var-p-ucb",
+    c: float = 4.0,
+    c_base: float = 10.0,
+    rollouts: int = 500,
+    cache: bool = True,
 ) -> Steps[Node | None]:
     if not state.has_checks:
         state.note("no visible checks: every program is valued alike, so the first, greedy one is the answer")
@@ -115,7 +126,7 @@ def search(
     for _ in range(rollouts):
         place, path = root, []
         while place.edges:
-            edge = place.choose(c, c_base)
+            edge = place.choose(rule, c, c_base)
             path.append((place, edge))
             new = edge.place is None
             edge.place = edge.place or Place((*place.tokens, edge.token))
