@@ -59,7 +59,8 @@ def tree(nodes: Sequence[Mapping[str, Any]], answer: int | None, key: str, title
         if parent is not None and 0 <= parent < place:
             (x0, y0), (x1, y1) = at[parent], at[place]
             middle = (x0 + x1) / 2
-            body.append(f'<path class="branch" d="M{x0:g},{y0:g} C{middle:g},{y0:g} {middle:g},{y1:g} {x1:g},{y1:g}"/>')
+            curve = f"M{x0:g},{y0:g} C{middle:g},{y0:g} {middle:g},{y1:g} {x1:g},{y1:g}"
+            body.append(f'<path class="branch" data-from="{parent}" data-to="{place}" d="{curve}"/>')
     for place, node in enumerate(nodes):
         x, y = at[place]
         said = escape(visible(_said(node, place == answer)))
