@@ -188,6 +188,16 @@ def test_run_both_shows_what_they_print_and_answer(client, site):
     assert output.headers["content-security-policy"].startswith("sandbox; default-src 'none'")
 
 
+def test_answers_that_differ_are_marked(client, site):
+    page = ""
+    while not page or site.pairs.get(fields(page)["pair"]).task_id != "basics/add":
+        page = client.get("/arena?run=run").text
+    shown = client.post("/arena/run", data=fields(page), headers=FROM_PAGE)
+    played = site.pairs.get(fields(page)["pair"]).played
+    differ = sum(a != b for a, b in zip(*(one.answers for one in played), strict=True))
+    assert shown.text.count("unlike the other") == 2 * differ > 0
+
+
 class Frames(HTMLParser):
     def __init__(self, page: str) -> None:
         super().__init__()

@@ -6,7 +6,7 @@ import importlib.util
 import os
 import shutil
 import subprocess
-import tarfile
+import sys
 import threading
 from contextlib import contextmanager
 from pathlib import Path
@@ -82,47 +82,65 @@ def tab(chromium, width: int = 1280, dark: bool = False, **options):
         context.close()
 
 
-def test_a_person_s_way(chromium, site, folder):
+CHOICES = ["left", "right", "tie", "both bad", "left", "left", "right", "tie", "right", "both bad"]
+KEYS = ["ArrowLeft", "ArrowRight", "t", "b", "ArrowLeft", "1", "2", "t", "ArrowRight", "b"]
+
+
+def walk(page, site: str, folder: Path, name: str) -> None:
     """From the runs to a failing sample, its verdict, the comparison, a paper, ten votes by key, and the ranking."""
-    with tab(chromium) as (page, said):
-        page.goto(site)
-        page.get_by_role("link", name="real").click()
-        page.get_by_text("How samples ended").first.wait_for()
-        page.get_by_role("link", name="Failing samples").click()
-        page.locator(".items a").first.click()
-        with Run.read(folder / "real") as run:
-            verdicts = run.verdicts("after-1")
-        task_id, index = next(key for key, verdict in verdicts.items() if verdict.status == "failed")
-        failure = next(check for check in verdicts[task_id, index].checks if not check.passed)
-        why = page.locator("#verdict").inner_text()
-        assert failure.expected in why
-        assert failure.actual in why
-        page.get_by_role("link", name="real", exact=True).click()
-        page.get_by_role("link", name="Compare").last.click()
-        assert "McNemar" in page.inner_text("main")
-        page.get_by_role("link", name="Papers").click()
-        page.get_by_role("link", name="CodeDPO", exact=True).click()
-        assert "Measured here" in page.inner_text("main")
-        assert page.evaluate("document.querySelector('.plate img').naturalWidth") > 100
-        page.goto(site + url("/arena", run="real"))
-        page.keyboard.press("r")
-        page.get_by_text("Both were run").wait_for()
-        assert "Answers" in page.inner_text("main")
-        for number, key in enumerate(
-            ["ArrowLeft", "ArrowRight", "t", "b", "ArrowLeft", "1", "2", "t", "ArrowRight", "b"]
-        ):
-            page.keyboard.press(key)
-            page.get_by_text(f"Vote {number + 1} kept").wait_for()
-        page.get_by_role("link", name="ranking").click()
-        text = page.inner_text("main")
-        assert "10 votes: 3 left, 3 right, 2 tie, 2 both bad." in text
-        assert "Bradley-Terry" in text
-        assert said == []
-    ballots = votes.read(folder / "real")
-    assert [ballot.choice for ballot in ballots] == [
-        "left", "right", "tie", "both bad", "left", "left", "right", "tie", "right", "both bad",
-    ]  # fmt: skip
+    page.goto(site)
+    page.get_by_role("link", name=name).click()
+    page.get_by_text("How samples ended").first.wait_for()
+    page.get_by_role("link", name="Failing samples").click()
+    page.locator(".items a").first.click()
+    with Run.read(folder / name) as run:
+        verdicts = run.verdicts("after-1")
+    task_id, index = next(key for key, verdict in verdicts.items() if verdict.status == "failed")
+    failure = next(check for check in verdicts[task_id, index].checks if not check.passed)
+    why = page.locator("#verdict").inner_text()
+    assert failure.name in why
+    for value in (failure.message, failure.expected, failure.actual):
+        assert (value or "") in why
+    page.get_by_role("link", name=name, exact=True).click()
+    page.get_by_role("link", name="Compare").last.click()
+    assert "McNemar" in page.inner_text("main")
+    page.get_by_role("link", name="Papers").click()
+    page.get_by_role("link", name="CodeDPO", exact=True).click()
+    assert "Measured here" in page.inner_text("main")
+    assert page.evaluate("document.querySelector('.plate img').naturalWidth") > 100
+    page.goto(site + url("/arena", run=name))
+    page.keyboard.press("r")
+    page.get_by_text("Both were run").wait_for()
+    assert "Answers" in page.inner_text("main")
+    for number, key in enumerate(KEYS):
+        page.keyboard.press(key)
+        page.get_by_text(f"Vote {number + 1} kept").wait_for()
+    page.get_by_role("link", name="ranking").click()
+    text = page.inner_text("main")
+    assert "10 votes: 3 left, 3 right, 2 tie, 2 both bad." in text
+    assert "Bradley-Terry" in text
+    ballots = votes.read(folder / name)
+    assert [ballot.choice for ballot in ballots] == CHOICES
     assert [ballot.played for ballot in ballots] == [True] + [False] * 9
+
+
+def test_a_person_s_way(chromium, site, folder):
+    with tab(chromium) as (page, said):
+        walk(page, site, folder, "real")
+        assert said == []
+
+
+@pytest.mark.slow
+@pytest.mark.model
+@pytest.mark.timeout(900)
+def test_a_person_s_way_through_a_run_of_the_main_job(chromium, tmp_path):
+    """The same after a small `strop improve`, with the embedded model and nothing made up."""
+    sizes = ["--practice-tasks", "6", "--held-out-tasks", "8", "--guard-tasks", "0", "--epochs", "1"]
+    command = [sys.executable, "-m", "strop.cli.main", "improve", *sizes, "--quiet", "--out", str(tmp_path / "main")]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    with served(tmp_path) as address, tab(chromium, 390) as (page, said):
+        walk(page, address, tmp_path, "main")
+        assert said == []
 
 
 def test_voting_by_click_and_keys_turned_off(chromium, site, folder):
@@ -309,28 +327,18 @@ def test_the_theme_is_remembered_between_pages(chromium, site):
         assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(19, 20, 23)"
 
 
-@pytest.fixture(scope="module")
-def axe(tmp_path_factory) -> str:
-    """The source of axe-core, from the npm registry."""
-    folder = tmp_path_factory.mktemp("axe")
-    npm = shutil.which("npm")
-    done = npm and subprocess.run([npm, "pack", "axe-core@4"], cwd=folder, capture_output=True, timeout=120)
-    if not done or done.returncode:
-        pytest.skip("axe-core cannot be fetched with npm")
-    with tarfile.open(next(folder.glob("*.tgz"))) as package:
-        source = package.extractfile("package/axe.min.js")
-        assert source
-        return source.read().decode()
+LATER = [pytest.param(*look, marks=pytest.mark.slow) for look in ((390, True), (1280, False), (1280, True))]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("width", "dark"), [(390, False), (1280, True)])
-def test_axe_finds_no_violation(chromium, site, axe, width, dark):
+@pytest.mark.parametrize(("width", "dark"), [(390, False), *LATER])
+def test_axe_finds_no_violation(chromium, site, width, dark):
+    from axe_playwright_python.base import AXE_SCRIPT
+
     with tab(chromium, width, dark, bypass_csp=True) as (page, _):
         found = {}
         for address in ADDRESSES:
             page.goto(site + address)
-            page.evaluate(axe)
+            page.evaluate(AXE_SCRIPT)
             violations = page.evaluate("axe.run().then((r) => r.violations)")
             wrong = [f"{one['id']} ({one['impact']}): {one['nodes'][0]['html'][:160]}" for one in violations]
             if wrong:

@@ -14,6 +14,7 @@ from web_client import Elements, links, open_site, pages_of
 from web_runs import HOSTILE_ID
 
 from strop.papers.results import results_folder
+from strop.report import programs
 from strop.run import Run
 from strop.types import Task
 from strop.web import figures
@@ -173,6 +174,37 @@ def test_papers_show_claim_and_measurement_from_the_results_file(client):
     assert next(link for link in links(found) if link.startswith("/paper?")).endswith("43-codedpo")
 
 
+def test_a_figure_can_be_had_as_png(client, folder, tmp_path):
+    pytest.importorskip("resvg_py")
+    page = client.get("/paper?paper=43-codedpo").text
+    (address,) = [link for link in links(page) if link.startswith("/plot.png")]
+    image = client.get(address)
+    assert image.headers["content-type"] == "image/png"
+    assert image.content.startswith(b"\x89PNG")
+    assert open_site(folder, results=tmp_path).get(address).status_code == 404
+
+
+def test_the_matrix_has_no_column_of_dashes(tmp_path):
+    with Run.open(tmp_path / "run", command=web_runs.COMMAND, config=web_runs.CONFIG) as run:
+        for stage, task in (("before", "t/1"), ("practice-1", "p/1")):
+            run.save_samples(stage, [web_runs.sample(task, 0, "x = 1")])
+            run.save_verdicts(stage, [(task, 0, web_runs.verdict())])
+    client = open_site(tmp_path)
+    heads = {}
+    for words in ("t/1", "p/1", ""):
+        page = client.get(url("/run", run="run", words=words)).text
+        heads[words] = re.findall(r'<th scope="col" class="matrix">(.*?)</th>', page)
+    assert heads == {"t/1": ["before"], "p/1": ["practice-1"], "": ["before", "practice-1"]}
+
+
+def test_a_prompt_is_not_told_twice():
+    told = {"prompt": "Add.\n\ndef add(a, b):\n", "stub": 'def add(a, b):\n    """Add."""\n'}
+    bare = {"prompt": "Add.", "stub": "def add(a, b):\n"}
+    assert programs.prompt({"t": told}, "t") == told["prompt"]
+    assert programs.prompt({"t": bare}, "t") == "Add.\n\ndef add(a, b):\n"
+    assert programs.prompt({"t": {"prompt": "Go on.", "stub": "x = "}}, "t") == "Go on.\n\nx = "
+
+
 def test_missing_and_damaged_results_files(folder, tmp_path):
     empty = open_site(folder, results=tmp_path / "nowhere")
     assert "Nothing yet" in empty.get("/paper?paper=43-codedpo").text
@@ -192,7 +224,7 @@ def test_missing_and_damaged_results_files(folder, tmp_path):
 
 def test_task_sets(client, folder):
     page = client.get("/tasks?set=basics&words=prime")
-    assert "basics/is_prime" in page.text
+    assert "basics/is_prime" in Elements(page.text).text
     one = client.get(url("/task", set="basics", id="basics/is_prime"))
     assert "is_prime(" in one.text
     assert "hidden" in one.text

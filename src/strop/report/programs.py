@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -126,7 +127,9 @@ def _first(task_id: str, samples: Sequence[Sample], verdicts: Verdicts, passed: 
 
 
 def prompt(records: Mapping[str, Mapping[str, Any]], task_id: str) -> str:
-    """A task's prompt, with its stub where the prompt does not hold it already."""
+    """A task's prompt, with its stub where the prompt does not give the signature already."""
     record = records.get(task_id, {})
     text, stub = str(record.get("prompt", "")), str(record.get("stub", ""))
-    return excerpt(text if stub.strip() in text else f"{text}\n\n{stub}", TEXT_LIMIT)
+    signatures = re.findall(r"^\s*((?:async )?(?:def|class) .+)", stub, re.MULTILINE) or [stub]
+    told = all(line.strip() in text for line in signatures)
+    return excerpt(text if told else f"{text}\n\n{stub}", TEXT_LIMIT)

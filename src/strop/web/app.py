@@ -33,6 +33,7 @@ PAGES: dict[str, Page] = {
     "/papers": library_pages.papers,
     "/paper": library_pages.paper,
     "/plot.svg": library_pages.plot,
+    "/plot.png": library_pages.plot,
     "/tasks": library_pages.tasks,
     "/task": library_pages.task,
     "/arena": arena_pages.show,

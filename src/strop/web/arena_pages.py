@@ -57,10 +57,17 @@ def show(site: Site, request: Request) -> Response:
             records = site.records(against, other)
     return site.page(
         "arena.html.j2", here="arena", about=said, pair=pair, last=last, votes=len(ballots), against=against,
-        prompt=programs.prompt(records, pair.task_id), shown=PROGRAM_SHOWN,
+        prompt=programs.prompt(records, pair.task_id), shown=PROGRAM_SHOWN, unlike=_unlike(pair),
         sides=[("left", pair.left, pair.played[0] if pair.played else None),
                ("right", pair.right, pair.played[1] if pair.played else None)],
     )  # fmt: skip
+
+
+def _unlike(pair: Pair) -> list[int]:
+    """Places of the answers in which the two programs differ."""
+    if not pair.played:
+        return []
+    return [place for place, both in enumerate(zip(*(one.answers for one in pair.played))) if both[0] != both[1]]
 
 
 def _draw(site: Site, name: str, against: str) -> Pair | None:

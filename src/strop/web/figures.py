@@ -37,7 +37,9 @@ def statuses(tally: Tally) -> list[dict[str, Any]]:
     """Rows for the status chart: every stage with samples."""
     rows = []
     for stage, tasks in tally.items():
-        ended: Counter[str] = sum(tasks.values(), Counter())
+        ended: Counter[str] = Counter()
+        for counts in tasks.values():
+            ended.update(counts)
         rows.append({"label": stage, "counts": {name: ended[name] for name in STATUS_ORDER if ended[name]}})
         rows[-1] |= {"unjudged": ended[UNJUDGED], "samples": ended.total()}
     return rows

@@ -38,6 +38,11 @@ def papers(site: Site, request: Request) -> Response:
     )  # fmt: skip
 
 
+def warm(site: Site) -> None:
+    """Read the catalogue, so that its first page does not wait for the hashes of code and the index of words."""
+    find.search(_entries(site)[0], "warm", 1)
+
+
 def _entries(site: Site) -> tuple[list[Entry], list[str]]:
     """Every paper that can be read, and what is wrong with the others; read again when a results file changes."""
     folder = site.results
@@ -68,16 +73,20 @@ def paper(site: Site, request: Request) -> Response:
 
 
 def plot(site: Site, request: Request) -> Response:
-    """The figure of a paper's experiment, as an image."""
+    """The figure of a paper's experiment, as an image: SVG or PNG, as the address ends."""
     from starlette.responses import Response
 
+    from strop.report.plot import png
     from strop.web.guard import IMAGE_POLICY
 
     try:
         body = (site.results / f"{_slug(request)}.svg").read_bytes()
     except OSError as error:
         raise NotThere("This paper has no figure.") from error
-    return Response(body, media_type="image/svg+xml", headers={"content-security-policy": IMAGE_POLICY})
+    kind = "image/svg+xml"
+    if request.url.path.endswith(".png"):
+        body, kind = png(body.decode("utf-8", "replace")), "image/png"
+    return Response(body, media_type=kind, headers={"content-security-policy": IMAGE_POLICY})
 
 
 def _slug(request: Request) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from strop.report import html, programs, training
@@ -61,6 +62,9 @@ def run(site: Site, request: Request) -> Response:
     key = browse.signature(folder)
     cards = site.kept(("headline", name, key, len(records)), lambda: figures.headline(tally, records))
     stages, rows = figures.matrix(tally, records, words, order)
+    rows_shown = rows[start : start + PAGE]
+    # A stage that none of these tasks is in (practice, guards) would be a column of dashes.
+    used = [place for place in range(len(stages)) if any(row["cells"][place] for row in rows_shown)]
     statuses = figures.statuses(tally)
     report = browse.text_of(folder, "search.json")
     return site.page(
@@ -71,8 +75,8 @@ def run(site: Site, request: Request) -> Response:
         cards=cards,
         statuses=statuses,
         shown_statuses=_used(statuses),
-        stages=stages,
-        tasks=rows[start : start + PAGE],
+        stages=[stages[place] for place in used],
+        tasks=[{"id": row["id"], "cells": [row["cells"][place] for place in used]} for row in rows_shown],
         words=words,
         order=order,
         orders=figures.ORDERS,
@@ -210,7 +214,8 @@ def compare(site: Site, request: Request) -> Response:
             inputs = opened.manifest["inputs"].get("task_set_hash")
             sides.append({"about": said, "stage": stage, "stages": list(tally), "tasks": inputs})
             counts.append(figures.counts_of(tally, stage))
-            firsts.append(browse.first_outcomes(opened, stage, counts[-1]))
+            key = ("firsts", name, stage, browse.signature(site.folder(name)))
+            firsts.append(site.kept(key, partial(browse.first_outcomes, opened, stage, counts[-1])))
     keys = tuple((name, side["stage"], browse.signature(site.folder(name))) for name, side in zip(names, sides))
     found = site.kept(("compare", *keys), lambda: figures.compared(counts[0], counts[1], firsts))
     where = {"a": names[0], "as": sides[0]["stage"], "b": names[1], "bs": sides[1]["stage"]}

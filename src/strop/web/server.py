@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -50,10 +51,14 @@ def serve(
     except ImportError as error:
         raise StropError("`strop view` needs the extra `web`: pip install 'strop[web]'.") from error
     from strop.tasks import load
+    from strop.web import library_pages
     from strop.web.app import create_app
-    from strop.web.site import Site
+    from strop.web.site import Site, compile_templates
 
-    app = create_app(Site(folder, own_tasks={spec: load(spec, split="all") for spec in tasks}))
+    site = Site(folder, own_tasks={spec: load(spec, split="all") for spec in tasks})
+    app = create_app(site)
+    compile_templates()
+    threading.Thread(target=library_pages.warm, args=(site,), daemon=True).start()
     with listen(port) as door:
         config = uvicorn.Config(
             app, log_level="warning", access_log=False, server_header=False, proxy_headers=False, ws="none",

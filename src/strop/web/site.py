@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import random
+import re
 import secrets
 import stat
 import threading
@@ -18,10 +19,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, urlencode
 
+from markupsafe import Markup, escape
+
 from strop.papers.results import results_folder
 from strop.report import charts, html
 from strop.report.data import STATUS_ORDER, STATUS_WORDS
-from strop.report.text import excerpt
+from strop.report.text import excerpt, visible
 from strop.run import Run, browse
 from strop.types import StropError, Task
 from strop.web.pairs import Pairs
@@ -276,6 +279,7 @@ def _environment() -> Any:
         charts=charts,
         url=url,
         excerpt=excerpt,
+        broken=_broken,
         duration=html.duration,
         status_words={**STATUS_WORDS, browse.UNJUDGED: "not judged"},
         used_statuses=STATUS_ORDER,
@@ -283,6 +287,17 @@ def _environment() -> Any:
         script_url=url("/strop.js", v=_version(script())),
     )
     return made
+
+
+def _broken(name: str, most: int) -> Markup:
+    """A name that may be broken where its words end, and not within them."""
+    return Markup(re.sub(r"([/_.:-]+)", r"\1<wbr>", str(escape(visible(excerpt(name, most))))))
+
+
+def compile_templates() -> None:
+    """Compile every template, so that no first page waits for it."""
+    for name in _environment().list_templates(extensions=["j2"]):
+        _environment().get_template(name)
 
 
 @cache
