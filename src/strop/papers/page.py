@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from strop.papers.cards import GROUPS
 from strop.papers.catalogue import STATES, Entry
-from strop.papers.results import Finding, Results
+from strop.papers.results import Finding
 from strop.papers.terminal import BASIS, claim_words, machines
 
 HEAD = """# Papers
@@ -27,40 +27,64 @@ strop papers check                   # what is broken, and which results the cod
 
 
 def page(entries: Sequence[Entry]) -> str:
-    """The page in Markdown."""
-    counts = Counter(one.state for one in entries)
-    said = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
-    parts = [HEAD, f"{len(entries)} papers: {said}.", ""]
-    for group, heading in GROUPS.items():
-        rows = [one for one in entries if one.card.group == group]
-        parts += [f"## {heading}", "", "| no. | paper | what it is | state |", "|---:|---|---|---|"]
-        parts += [
-            f"| {one.card.number} | [{one.card.name}](#{_anchor(one)}) | {one.card.line} | {one.state} |"
-            for one in rows
-        ]
-        parts.append("")
+    """All papers on one page, in Markdown."""
+    parts = [HEAD]
+    for group, heading, rows in _groups(entries):
+        parts += [*([] if group else [_counts(entries), ""]), f"## {heading}", "", *_table(rows, _anchor), ""]
         for one in rows:
-            parts += _section(one)
+            parts += [f'### <a id="paper-{one.slug}"></a>{one.card.number}. {one.card.name}', "", *section(one)]
+            parts += measured(one, "../results") if one.results else []
     return "\n".join(parts).rstrip("\n") + "\n"
 
 
+def index_table(entries: Sequence[Entry], link: Callable[[Entry], str]) -> list[str]:
+    """Lines of a page that lists all papers by group, each with a link."""
+    parts = [_counts(entries), ""]
+    for _, heading, rows in _groups(entries):
+        parts += [f"## {heading}", "", *_table(rows, link), ""]
+    return parts
+
+
+def _groups(entries: Sequence[Entry]) -> list[tuple[int, str, list[Entry]]]:
+    return [
+        (place, heading, [one for one in entries if one.card.group == group])
+        for place, (group, heading) in enumerate(GROUPS.items())
+    ]
+
+
+def _counts(entries: Sequence[Entry]) -> str:
+    counts = Counter(one.state for one in entries)
+    return f"{len(entries)} papers: {', '.join(f'{counts[state]} {state}' for state in STATES if counts[state])}."
+
+
+def _table(rows: Sequence[Entry], link: Callable[[Entry], str]) -> list[str]:
+    lines = [f"| {one.card.number} | [{one.card.name}]({link(one)}) | {one.card.line} | {one.state} |" for one in rows]
+    return ["| no. | paper | what it is | state |", "|---:|---|---|---|", *lines]
+
+
 def _anchor(one: Entry) -> str:
-    return f"paper-{one.slug}"
+    return f"#paper-{one.slug}"
 
 
-def _section(one: Entry) -> list[str]:
+def section(one: Entry) -> list[str]:
+    """Lines about a paper from its card: mechanism, claims, experiment, limits, components."""
     card = one.card
-    lines = [f'### <a id="{_anchor(one)}"></a>{card.number}. {card.name}', ""]
-    lines += [f"*{card.title}* ({card.year}; {card.kind}; {one.state})", ""]
+    lines = [f"*{card.title}* ({card.year}; {card.kind}; {one.state})", ""]
     lines += [f"Mechanism, {BASIS[card.known]}:", "", *(f"- {line}" for line in card.mechanism.split("\n")), ""]
     lines += ["Claims:", "", *(f"- {claim_words(claim)}" for claim in card.claims)]
     lines += ["", f"Experiment: {card.plan}", "", f"Limits: {card.limits}", ""]
     if one.components:
         lines += ["Components: " + ", ".join(f"`{name}`" for name in one.components), ""]
-    return lines + (_measured(one, one.results) if one.results else [])
+    return lines
 
 
-def _measured(one: Entry, outcome: Results) -> list[str]:
+def measured(one: Entry, results: str) -> list[str]:
+    """Lines about what was measured for a paper, with its figure; `results`: where results files lie, for links.
+
+    Raises ValueError for a paper without a results file.
+    """
+    if (outcome := one.results) is None:
+        raise ValueError(f"nothing was measured for {one.slug}")
     verdict = outcome.verdict or "no verdict"
     lines = [f"**Measured: {verdict}{'' if outcome.complete else ' so far'}.** {outcome.question}", ""]
     lines += ["| condition | asked | measured (95 % interval) | verdict |", "|---|---|---|---|"]
@@ -71,7 +95,7 @@ def _measured(one: Entry, outcome: Results) -> list[str]:
     ]
     lines[-1] += f"Again: `strop papers run {one.card.number}`. File: `results/{one.slug}.json`."
     if outcome.plot:
-        lines += ["", f"![{outcome.question}](../results/{outcome.plot})"]
+        lines += ["", f"![{outcome.question}]({results}/{outcome.plot})"]
     return [*lines, ""]
 
 
