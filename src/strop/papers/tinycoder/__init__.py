@@ -13,6 +13,8 @@ never how much it would gain on a language model; papers that use it must say so
 - `fragments`: vocabulary and tokenizer.
 - `pretrain`: the model and `make`.
 - `cost`: what a program costs, counted exactly: every operation has a cheap and a dear implementation.
+- `speed`: counted cost in the place of measured time, for rewards.
+- `practice`, `rl`: what experiments share: models of a seed, judged samples, training under `strop train rl`'s loop.
 """
 
 from strop.papers.tinycoder.cost import cost
