@@ -7,7 +7,8 @@ from typing import ClassVar
 import pytest
 
 from strop.models import load
-from strop.models.flow import CallFlow, LocalFlow, Prefix, open_flow
+from strop.models.decoding import LocalFlow
+from strop.models.flow import CallFlow, Prefix, open_flow
 from strop.types import Message, Request, SamplingParams, StropError
 
 KINDS = [
