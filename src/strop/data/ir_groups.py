@@ -114,10 +114,17 @@ def group_of(source: str, chooser: random.Random, *, losers: int, longest: int) 
 
 
 def c_function(chooser: random.Random) -> str:
-    """A short C function `int f(int a, int b)`: arithmetic, a branch, a loop that ends, or several."""
-    small = lambda: chooser.randint(1, 9)  # noqa: E731
-    term = lambda: chooser.choice([f"a * {small()}", f"b - {small()}", f"a + b * {small()}", "a * b", "b - a"])  # noqa: E731
-    test = lambda: f"{chooser.choice('ab')} {chooser.choice(['<', '>', '==', '<=', '>='])} {chooser.randint(-5, 9)}"  # noqa: E731
+    """A short C function `int f(int a, int b)`: arithmetic, then one or two branches or loops that end."""
+
+    def small() -> int:
+        return chooser.randint(1, 9)
+
+    def term() -> str:
+        return chooser.choice([f"a * {small()}", f"b - {small()}", f"a + b * {small()}", "a * b", "b - a"])
+
+    def test() -> str:
+        return f"{chooser.choice('ab')} {chooser.choice(['<', '>', '==', '<=', '>='])} {chooser.randint(-5, 9)}"
+
     lines = [f"    int r = {term()};"]
     for kind in chooser.sample(["if", "else", "for", "while"], k=chooser.randint(1, 2)):
         if kind == "if":

@@ -16,10 +16,12 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from strop.train.rl.collector import Collector, Finished
+from strop.train.rl.weights import by_duration
 
 FAILURE = -1.0
 """Reward of a program that prints no score; scores are accuracies, from 0 to 1."""
@@ -95,7 +97,7 @@ class Categorical:
     def choose(self) -> int:
         return int(self._random.choice(len(self.logits), p=self.probabilities))
 
-    def learn(self, actions: Sequence[int], rewards: Sequence[float], weights: Sequence[float]) -> None:
+    def learn(self, actions: Sequence[int], rewards: Sequence[float], weights: Any) -> None:
         """One step; the gradient of log pi(a) with respect to the logits is onehot(a) - pi."""
         if not actions:
             return
@@ -112,8 +114,8 @@ def practise(policy: Categorical, collector: Collector, *, windows: int, seconds
         found = collector.window(policy.choose, version, seconds)
         actions = [one.action for one in found.finished]
         rewards, times = [reward(one) for one in found.finished], [one.seconds for one in found.finished]
-        mean = sum(times) / len(times) if times else 1.0
-        policy.learn(actions, rewards, [one / mean if weigh else 1.0 for one in times])
+        weights = by_duration(np.asarray(times)) if weigh and times else np.ones(len(times))  # type: ignore[arg-type]
+        policy.learn(actions, rewards, weights)
         log.append(
             Update(
                 probabilities=tuple(policy.probabilities.tolist()),
