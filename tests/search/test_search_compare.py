@@ -290,7 +290,7 @@ def test_tasks_without_visible_checks_are_named_in_the_conclusions(judge, tmp_pa
     tasks = [task(visible=False, id=f"n/{n}", prompt=f"Write double(x), number {n}.") for n in range(2)]
     data, _ = run_all(tmp_path / "run", judge, Scripted(by_task), ["direct", "best-of-n"], tasks=tasks)
     assert data["tasks_without_visible_checks"] == 2
-    assert any("no visible checks" in line for line in data["conclusions"])
+    assert any("Without visible checks: 2 tasks of 2" in line for line in data["conclusions"])
     assert data["methods"][1]["notes"] == {"no visible checks: chose by log-probability": 2}
 
 

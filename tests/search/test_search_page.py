@@ -127,5 +127,8 @@ def test_the_pareto_front_holds_what_nothing_beats():
 
 
 def test_the_table_of_a_run_without_results():
-    table = search_table(data(row("a", 0.0, 10), {"method": "b", "pass_at_1": None}))
+    found = data(row("a", 0.0, 10), {"method": "b", "pass_at_1": None})
+    table = search_table(found)
+    parts = [search_table(found, [part]) for part in ("rates", "costs")]
+    assert [c.header for part in parts for c in part.columns[1:]] == [c.header for c in table.columns[1:]]
     assert table.row_count == 2

@@ -8,6 +8,7 @@ resumes; Ctrl-C keeps what is done. Your own method: --method ./mine.py:search.
 from __future__ import annotations
 
 import json
+import sys
 import time
 from contextlib import ExitStack, closing
 from dataclasses import asdict, replace
@@ -28,6 +29,9 @@ from strop.cli.options import (
     command_line,
     run_folder,
 )
+
+WIDE = 150
+"""Columns from which rates and costs stand in one table."""
 
 
 def search(
@@ -175,8 +179,11 @@ def _print(data: dict[str, Any]) -> None:
     from strop.report.search import search_table
     from strop.report.text import visible
 
-    console = Console(highlight=False)
-    console.print(search_table(data))
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
+    if console.width >= WIDE:
+        console.print(search_table(data))
+    else:
+        console.print(search_table(data, ["rates"]), search_table(data, ["costs"]))
     for line in data["conclusions"]:
         typer.echo(visible(line))
     for row in data["methods"]:

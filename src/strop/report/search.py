@@ -7,9 +7,9 @@ the same policy forbids anything but its own style sheet and script.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from strop.report.data import STATUS_ORDER, STATUS_WORDS
 from strop.report.terminal import add_row, headed_table, rate_cells
@@ -18,39 +18,46 @@ from strop.report.text import excerpt, percent
 if TYPE_CHECKING:
     from rich.table import Table
 
+Part = Literal["rates", "costs"]
 PAGE_CHARACTERS = 6_000_000
 """Text of nodes that a page holds; further searches are counted, not shown."""
 SHOWN_PROMPT = 3_000
 
 
-def search_table(data: Mapping[str, Any]) -> Table:
-    """One row a method: what it solved, against the baseline, and what that cost."""
+def search_table(data: Mapping[str, Any], parts: Sequence[Part] = ("rates", "costs")) -> Table:
+    """One row a method: what it solved, against the baseline, and what that cost; or only one of these parts."""
     several = len(data["methods"]) > 1
-    names = ["method", "pass@1", "95 % interval", *(["against first", "p (Holm)"] if several else [])]
-    table = headed_table(*names, "found", "programs", "calls", "tokens", "tokens/solved", "s/solved", "bad form")
+    names = {
+        "rates": ["pass@1", "95 % interval", *(["against first", "p (Holm)"] if several else []), "found", "bad form"],
+        "costs": ["programs", "calls", "tokens", "tokens/solved", "s/solved"],
+    }
+    table = headed_table("method", *(name for part in parts for name in names[part]))
     for row in data["methods"]:
-        if row["pass_at_1"] is None:
-            add_row(table, row["method"], *["–"] * (len(names) + 6))
-            continue
-        each, solved = row["per_search"], row["per_solved"]
-        change = []
-        if several:
-            difference = row.get("difference")
-            change = [f"{100 * difference['value']:+.1f}", f"{difference['p_holm']:.3f}"] if difference else ["–", "–"]
-        add_row(
-            table,
-            row["method"],
-            *rate_cells(row["pass_at_1"]),
-            *change,
-            percent(row["found"]),
-            f"{each['programs']:.1f}",
-            f"{each['model_calls']:.1f}",
-            f"{each['sampled_tokens']:,.0f}",
-            f"{solved['sampled_tokens']:,.0f}" if solved else "–",
-            f"{solved['seconds']:.1f}" if solved else "–",
-            "–" if row["format_failure_rate"] is None else percent(row["format_failure_rate"]),
-        )
+        cells = {part: ["–"] * len(names[part]) for part in parts}
+        if row["pass_at_1"] is not None:
+            cells = {"rates": _rates(row, several), "costs": _costs(row)}
+        add_row(table, row["method"], *(cell for part in parts for cell in cells[part]))
     return table
+
+
+def _rates(row: Mapping[str, Any], several: bool) -> list[Any]:
+    change = []
+    if several:
+        difference = row.get("difference")
+        change = [f"{100 * difference['value']:+.1f}", f"{difference['p_holm']:.3f}"] if difference else ["–", "–"]
+    bad = row["format_failure_rate"]
+    return [*rate_cells(row["pass_at_1"]), *change, percent(row["found"]), "–" if bad is None else percent(bad)]
+
+
+def _costs(row: Mapping[str, Any]) -> list[str]:
+    each, solved = row["per_search"], row["per_solved"]
+    return [
+        f"{each['programs']:.1f}",
+        f"{each['model_calls']:.1f}",
+        f"{each['sampled_tokens']:,.0f}",
+        f"{solved['sampled_tokens']:,.0f}" if solved else "–",
+        f"{solved['seconds']:.1f}" if solved else "–",
+    ]
 
 
 # ---- the page ----------------------------------------------------------------------------------

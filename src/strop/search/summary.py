@@ -207,7 +207,7 @@ def _conclusions(data: Mapping[str, Any]) -> list[str]:
         )
     if data["tasks_without_visible_checks"]:
         lines.append(
-            f"{data['tasks_without_visible_checks']} of {data['tasks']} tasks have no visible checks: there methods "
+            f"Without visible checks: {_tasks(data['tasks_without_visible_checks'])} of {data['tasks']}; there methods "
             "choose without tests, each as its notes say."
         )
     for row in rows:
@@ -224,10 +224,14 @@ def _conclusions(data: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def _tasks(count: int) -> str:
+    return f"{count} task" if count == 1 else f"{count} tasks"
+
+
 def _sentence(row: Mapping[str, Any], base: str, difference: Mapping[str, Any], budget: str) -> str:
     figures = (
         f"{100 * difference['value']:+.1f} points (95 % interval {100 * difference['low']:+.1f} to "
-        f"{100 * difference['high']:+.1f}, p = {difference['p_holm']:.3f} after Holm) over {difference['n']} tasks"
+        f"{100 * difference['high']:+.1f}, p = {difference['p_holm']:.3f} after Holm) over {_tasks(difference['n'])}"
     )
     over = f"{row['method']} against {base} at {budget}"
     if row["verdict"] in ("higher", "lower"):
