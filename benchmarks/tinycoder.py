@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-import time
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
@@ -36,18 +35,14 @@ LEAST = 0.02
 
 
 def measure(seed: int, samples: int, settings: TinySettings, folder: Path, judge: Judge) -> dict:
-    began = time.perf_counter()
     bed = tinycoder.make(folder / f"bed-{seed}", seed=seed, settings=settings)
-    made = time.perf_counter()
     tasks = split("test")
     by_id = {task.id: task for task in tasks}
     model = models.load(bed.model)
     drawn = draw(model, [(task, number) for task in tasks for number in range(samples)], PROTOCOL, PARAMS, seed)
     model.close()
-    sampled = time.perf_counter()
     jobs = ((place, by_id[one.task_id], one.code) for place, one in enumerate(drawn))
     verdicts = dict(judge.stream(jobs))
-    judged = time.perf_counter()
     kinds: Counter[str] = Counter()
     rates: dict[str, list[float]] = {task.id: [] for task in tasks}
     costs = []
@@ -66,15 +61,12 @@ def measure(seed: int, samples: int, settings: TinySettings, folder: Path, judge
         "tasks_never_solved": int((each == 0).sum()),
         "tasks_between_0.2_and_0.8": int(((each >= 0.2) & (each <= 0.8)).sum()),
         "cost_of_right_programs_over_cheapest": round(float(2 ** np.mean(costs)), 3),
-        "dear_programs_over_cheapest": round(float(2 ** np.mean([log_cost(task, dear(task)) for task in tasks])), 3),
+        "dear_programs_over_cheapest": round(
+            float(2 ** np.mean([log_cost(task, dear(task)) or 0.0 for task in tasks])), 3
+        ),
         "tokens_a_sample": round(float(np.mean([len(one.token_ids or ()) for one in drawn])), 1),
         "loss": round(bed.loss, 4),
         "parameters": bed.parameters,
-        "seconds": {
-            "pretraining": round(made - began, 1),
-            "sampling": round(sampled - made, 1),
-            "judging": round(judged - sampled, 1),
-        },
     }
 
 
