@@ -40,7 +40,7 @@ def curves(runs: list[Run]) -> dict:
                 found[name].append(value)
         seconds = {stage: run.spent(stage).seconds for stage in run.stages()}
         rows.append({"curves": found, "monitors": monitors(run.metrics()), "seconds": seconds})
-    return {"steps": rows}
+    return {"training": rows}
 
 
 def main() -> None:

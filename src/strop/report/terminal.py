@@ -69,7 +69,8 @@ def print_improve(data: Mapping[str, Any], console: Console | None = None) -> No
     _print_statuses(data, console)
     if data["monitors"]:
         steps = data["monitors"]["steps"]
-        watched = headed_table("rewards and monitors", f"first {steps} steps", f"last {steps}")
+        ends = [f"{name} step" if steps == 1 else f"{name} {steps} steps" for name in ("first", "last")]
+        watched = headed_table("rewards and monitors", *ends)
         for row in data["monitors"]["rows"]:
             add_row(watched, row["label"], short(row["first"]), short(row["last"]))
         console.print(watched)
