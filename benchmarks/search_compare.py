@@ -75,7 +75,7 @@ def main() -> None:
     command += ["--budget", arguments.budget, "--seeds", str(arguments.seeds), "--minutes", str(arguments.minutes)]
     command += ["--temperature", str(SETTINGS["temperature"]), "--top-p", str(SETTINGS["top_p"])]
     command += ["--max-tokens", str(SETTINGS["max_tokens"]), "--out", str(folder)]
-    data = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    data = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     data |= {key: manifest[key] for key in ("versions", "machine")}
     data["command"] = "python " + " ".join(["benchmarks/search_compare.py", *sys.argv[1:]])
