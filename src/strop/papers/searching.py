@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
+from functools import cache
 from typing import Any
 
 from strop import models
@@ -50,6 +51,7 @@ More = Callable[[Mapping[str, Any], Sequence[bool | None]], Mapping[str, float]]
 """Further metrics of a trace; the second argument says of each program whether it passes all checks."""
 
 
+@cache
 def problems() -> dict[str, Task]:
     """HumanEval's 100 problems with examples that its own tests assert, in the fixed order of `strop search`."""
     return {task.id: task for task in in_order([task for task in load("humaneval") if task.visible_checks])}
