@@ -92,6 +92,8 @@ def _measured(one: Entry) -> list[str]:
     for row in outcome.estimates:
         lines.append(f"  {visible(row.metric)}, {visible(row.arm)}: {row.value:.4g} ({row.low:.4g} to {row.high:.4g})")
     lines += _wrap(f"{outcome.seconds:,.0f} s on {machines(one)}; results/{one.slug}.json.", "  ")
+    if outcome.plot:
+        lines.append(f"  Figure: results/{visible(outcome.plot)} (--figure FILE writes it elsewhere, or as PNG)")
     if one.stale:
         lines += _wrap(f"Stale: {', '.join(one.stale)} changed since. Run it again.", "  ")
     return lines

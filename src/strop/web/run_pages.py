@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 CODE_SHOWN = 60_000
 """Characters of a program on its page; the rest can be downloaded."""
+NEWEST = 3
+"""Runs that are counted when the server starts."""
 TREE_FIELDS = ("task", "method", "seed", "answer", "spent.sampled_tokens")
 
 
@@ -53,14 +56,13 @@ def run(site: Site, request: Request) -> Response:
     folder = site.folder(name)
     with Run.read(folder) as opened:
         tally, records = site.tally(name, opened), site.records(name, opened)
+        cards = _headline(site, name, opened)
         said = about(name, opened.manifest)
         curves = _curves(opened)
         searches = browse.charge_count(opened, "search")
         spent = [training.spent_row(stage, opened.spent(stage)) for stage in opened.stages()]
         total = training.spent_row("total", opened.spent())
     words, order, start = query.get("words", ""), query.get("order", ""), number_of(query, "start")
-    key = browse.signature(folder)
-    cards = site.kept(("headline", name, key, len(records)), lambda: figures.headline(tally, records))
     stages, rows = figures.matrix(tally, records, words, order)
     rows_shown = rows[start : start + PAGE]
     # A stage that none of these tasks is in (practice, guards) would be a column of dashes.
@@ -89,6 +91,20 @@ def run(site: Site, request: Request) -> Response:
         measured=figures.measured(tally),
         samples=sum(row["samples"] for row in statuses),
     )
+
+
+def _headline(site: Site, name: str, opened: Run) -> list[dict[str, Any]]:
+    """The result cards of a run, kept until its database changes."""
+    tally, records = site.tally(name, opened), site.records(name, opened)
+    key = ("headline", name, browse.signature(site.folder(name)), len(records))
+    return site.kept(key, lambda: figures.headline(tally, records))
+
+
+def warm(site: Site) -> None:
+    """Count the newest runs, so that the first look at one does not wait for its bootstrap."""
+    for name in site.run_names()[:NEWEST]:
+        with suppress(Exception), Run.read(site.folder(name)) as opened:  # its own page will say what is wrong with it
+            _headline(site, name, opened)
 
 
 def _used(rows: list[dict[str, Any]]) -> list[str]:

@@ -51,14 +51,15 @@ def serve(
     except ImportError as error:
         raise StropError("`strop view` needs the extra `web`: pip install 'strop[web]'.") from error
     from strop.tasks import load
-    from strop.web import library_pages
+    from strop.web import library_pages, run_pages
     from strop.web.app import create_app
     from strop.web.site import Site, compile_templates
 
     site = Site(folder, own_tasks={spec: load(spec, split="all") for spec in tasks})
     app = create_app(site)
     compile_templates()
-    threading.Thread(target=library_pages.warm, args=(site,), daemon=True).start()
+    # Beside the first answers: what a person will look at first, and what costs most to make.
+    threading.Thread(target=lambda: (run_pages.warm(site), library_pages.warm(site)), daemon=True).start()
     with listen(port) as door:
         config = uvicorn.Config(
             app, log_level="warning", access_log=False, server_header=False, proxy_headers=False, ws="none",
