@@ -39,8 +39,9 @@ def papers(site: Site, request: Request) -> Response:
 
 
 def warm(site: Site) -> None:
-    """Read the catalogue, so that its first page does not wait for the hashes of code and the index of words."""
+    """Read the catalogue, hash its code, index its words, and read the embedded tasks, before somebody asks."""
     find.search(_entries(site)[0], "warm", 1)
+    task_set(site, "basics")
 
 
 def _entries(site: Site) -> tuple[list[Entry], list[str]]:
