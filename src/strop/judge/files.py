@@ -8,7 +8,6 @@ input is read once, line by line. Neither is ever held in memory.
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -92,7 +91,6 @@ def judge_file(
     total = None if completions == "-" else sum(1 for _ in read_completions(completions, by_id))
     digests = {task_id: task_key(task, settings) for task_id, task in by_id.items()}
     summary, seen = Summary(tasks=len(by_id)), set()
-    stdout = stdout or sys.stdout
     sink = VerdictFile(Path(out)) if out != "-" else None
     if sink:
         sink.open()
@@ -116,8 +114,7 @@ def judge_file(
                 sink.write(index, key, line)
             else:
                 summary.count(verdict.status, verdict.isolation, verdict.flags)
-                stdout.write(line)
-                stdout.flush()
+                print(line, end="", file=stdout, flush=True)
             done += 1
             if progress:
                 progress(done + summary.kept, total)
