@@ -196,9 +196,8 @@ class AcceptAll:
 
 
 def chunk_size() -> int:
-    from strop.evals.solve import CHUNK_BATCHES
-
-    return CHUNK_BATCHES * 4 * CONCURRENCY
+    """Samples that a kill can cost: a batch that is not committed yet, and what is in flight."""
+    return 4 * CONCURRENCY + CONCURRENCY
 
 
 # ---- the server ------------------------------------------------------------------------------------

@@ -55,6 +55,22 @@ def test_replies_do_not_depend_on_what_is_written_beside_them(model):
     assert 1 < flow.rows / flow.passes <= 4
 
 
+def test_a_row_stays_when_all_before_it_end_as_it_joins(model):
+    """Its place lies behind those that become free, and nothing of it is stored yet."""
+
+    def asked(name, tokens):
+        return Request(prompt=f"def {name}(", seed=3), SamplingParams(max_tokens=tokens)
+
+    flow = open_flow(model)
+    flow.add("first", *asked("first", 2))
+    flow.step()
+    flow.add("short", *asked("short", 1))
+    flow.add("long", *asked("long", 20))
+    request, params = asked("long", 20)
+    [(_, alone)] = model.sample([request], params)
+    assert content(finish(flow)["long"]) == content(alone)
+
+
 def test_prefixes_of_tokens_join_too(model):
     params = SamplingParams(temperature=0.0, top_p=1.0, max_tokens=12, logprobs=3)
     prefixes = [(PROMPTS[0], ()), (PROMPTS[0], (5, 6, 7)), (PROMPTS[1], (9,)), (PROMPTS[0], tuple(range(5, 17)))]

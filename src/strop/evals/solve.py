@@ -1,8 +1,9 @@
 """Sample, judge, keep: the loop under `strop eval` and under every measurement of `strop improve`.
 
-The plan is fixed before the first sample: task by task, `samples_per_task` each, cut into chunks of a few model
-batches. A chunk is drawn, judged and committed before the next one starts, so a killed run loses one chunk at
-most, and a resumed run draws exactly what is missing. A sample depends on its prompt and seed, not on its company.
+The plan is fixed before the first sample: task by task, `samples_per_task` each. It is handed to the model in long
+pieces, because a piece's end runs with a batch that is half empty; what comes back is committed and judged a model
+batch at a time. So a killed run loses what was in flight and one batch at most, and a resumed run draws exactly what is
+missing. A sample depends on its prompt and seed, not on its company.
 """
 
 from __future__ import annotations
@@ -23,9 +24,8 @@ if TYPE_CHECKING:
 OnProgress: TypeAlias = Callable[[str, int, int], None]
 """`(what is being done, items done, items in all)`."""
 
-CHUNK_BATCHES = 3
-"""Model batches a chunk. Local models refill a batch as rows end, so only the end of a chunk runs half empty; a killed
-run loses at most this much."""
+CHUNK = 1024
+"""Samples asked of a model at once, unless its own batch is larger."""
 
 
 def silent(label: str, done: int, total: int) -> None:
@@ -56,28 +56,35 @@ def measure(
     wanted = [(task, index) for task in tasks for index in range(samples_per_task)]
     kept = run.sample_keys(stage)
     _judge(run, stage, by_id, [sample for sample in run.unjudged(stage) if sample.task_id in by_id], judge)
-    done = sum((task.id, index) in kept for task, index in wanted)
+    missing = [(task, index) for task, index in wanted if (task.id, index) not in kept]
+    done = len(wanted) - len(missing)
     on_progress(stage, done, len(wanted))
-    for chunk in _chunks(wanted, CHUNK_BATCHES * model.batch_size):
-        missing = [(task, index) for task, index in chunk if (task.id, index) not in kept]
-        while missing:
-            count = _affordable(meter, params, len(missing))
-            if not count:
-                run.event("budget", {"stage": stage, "drawn": done, "planned": len(wanted)})
-                return
-            now, missing = missing[:count], missing[count:]
-            samples: list[Sample] = []
-            try:
-                for sample in draw_each(model, now, protocol, params, seed):
-                    samples.append(sample)
-                    on_progress(stage, done + len(samples), len(wanted))
-            finally:
-                spent = _keep(run, stage, samples)
-            if meter is not None:
-                meter.charge(spent)
-            _judge(run, stage, by_id, samples, judge)
-            done += len(samples)
-            on_progress(stage, done, len(wanted))
+
+    def commit(samples: list[Sample]) -> None:
+        spent = _keep(run, stage, samples)
+        if meter is not None:
+            meter.charge(spent)
+
+    while missing:
+        count = _affordable(meter, params, min(len(missing), max(CHUNK, model.batch_size)))
+        if not count:
+            run.event("budget", {"stage": stage, "drawn": done, "planned": len(wanted)})
+            return
+        now, missing = missing[:count], missing[count:]
+        fresh: list[Sample] = []
+        try:
+            for sample in draw_each(model, now, protocol, params, seed):
+                fresh.append(sample)
+                done += 1
+                on_progress(stage, done, len(wanted))
+                if len(fresh) >= model.batch_size:
+                    part, fresh = fresh, []
+                    commit(part)
+                    _judge(run, stage, by_id, part, judge)
+        finally:
+            commit(fresh)
+        _judge(run, stage, by_id, fresh, judge)
+    on_progress(stage, done, len(wanted))
 
 
 def _affordable(meter: Meter | None, params: SamplingParams, at_most: int) -> int:
@@ -139,11 +146,6 @@ def draw_each(
 def _judge(run: Run, stage: str, by_id: dict[str, Task], samples: Sequence[Sample], judge: Judge) -> None:
     jobs = (((sample.task_id, sample.index), by_id[sample.task_id], sample.code) for sample in samples)
     run.save_verdicts(stage, [(*key, verdict) for key, verdict in judge.stream(jobs)])  # type: ignore[misc]
-
-
-def _chunks(items: Sequence[tuple[Task, int]], size: int) -> Iterator[Sequence[tuple[Task, int]]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
 
 
 def task_records(tasks: Sequence[Task]) -> dict[str, dict]:

@@ -39,6 +39,18 @@ def supports(model: Any) -> bool:
     )
 
 
+@contextlib.contextmanager
+def attending(model: Any, name: str) -> Iterator[None]:
+    """Inside, the model's layers call the attention function registered with transformers under `name`."""
+    config = model.config
+    before = config._attn_implementation
+    config._attn_implementation_internal = name
+    try:
+        yield
+    finally:
+        config._attn_implementation_internal = before
+
+
 @dataclass(slots=True)
 class _Step:
     """What every layer's attention needs to know about one step."""
@@ -153,19 +165,16 @@ class GroupedEngine:
             positions += range(part.start, part.start + len(part.tokens))
             inputs += part.tokens
             ends.append(len(inputs) - 1)
-        config = self._model.config
-        before = config._attn_implementation
-        config._attn_implementation_internal = ATTENTION
         try:
-            output = self._model(
-                torch.tensor([inputs]),
-                position_ids=torch.tensor([positions]),
-                use_cache=False,
-                logits_to_keep=torch.tensor(ends),
-                strop_engine=self,
-            )
+            with attending(self._model, ATTENTION):
+                output = self._model(
+                    torch.tensor([inputs]),
+                    position_ids=torch.tensor([positions]),
+                    use_cache=False,
+                    logits_to_keep=torch.tensor(ends),
+                    strop_engine=self,
+                )
         finally:
-            config._attn_implementation_internal = before
             self._step = None
         return output.logits[0]
 
@@ -186,6 +195,8 @@ class GroupedEngine:
     def _close_gaps(self) -> None:
         """Move rows to the first slots, so that fewer empty ones are computed."""
         torch = self._torch
+        if self._slots:
+            self._make_room()  # rows that have just been added have no place in the buffers yet
         order = torch.tensor(self._slots, dtype=torch.long)
         room = max(self._lengths, default=0)
         for buffers in (self._own_keys, self._own_values):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from strop.models.grouped import supports
 from strop.models.local import LocalModel, load_local
 from strop.models.spec import parse_spec
-from strop.train.prefix_tree import prefix_tree
+from strop.train import prefix_tree
 from strop.train.rl.losses import entropies
 from strop.types import StropError
 
@@ -163,13 +163,9 @@ class Policy:
 
         start, lengths = prompt.tolist(), mask.sum(1).long().tolist()
         answers = [row[:length] for row, length in zip(tokens.tolist(), lengths)]
-        tree = prefix_tree([start + answer[:-1] for answer in answers])
-        states = getattr(model, model.base_model_prefix)(
-            input_ids=torch.from_numpy(tree.tokens)[None],
-            position_ids=torch.from_numpy(tree.positions)[None],
-            attention_mask=torch.from_numpy(tree.sees)[None, None],
-            use_cache=False,
-        ).last_hidden_state[0]
+        tree = prefix_tree.prefix_tree([start + answer[:-1] for answer in answers])
+        ids, positions = torch.from_numpy(tree.tokens)[None], torch.from_numpy(tree.positions)[None]
+        states = prefix_tree.states(model, ids, positions, prefix_tree.branches(tree))
         node_of = torch.zeros(tokens.shape, dtype=torch.long)
         for row, path in enumerate(tree.paths):
             before = path[len(start) - 1 :][: lengths[row]]
