@@ -19,6 +19,8 @@ def toolchain(driver: str, packages: tuple[str, ...] = (), **limits: object) -> 
     found = layout.package_paths(packages)
     if packages and packages[0] not in found:
         raise MissingTool(f"the Python package {packages[0]} is not installed")
+    if hidden := [path for paths in found.values() for path in paths if path.startswith("/tmp/")]:
+        raise MissingTool(f"{hidden[0]} lies in /tmp, where programs see an empty folder of their own")
     for name in list(found):  # some packages look up their own version
         found[name] += glob.glob(os.path.join(os.path.dirname(found[name][0]), f"{name}-*.dist-info"))
     known = layout.configuration("userns", 0, found)
