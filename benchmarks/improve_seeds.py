@@ -17,6 +17,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import asked
 import numpy as np
 
 from strop.run import Run
@@ -76,7 +77,7 @@ def run_seeds(
         command = [sys.executable, "-m", "strop.cli.main", "improve", "--seed", str(seed), "--out", str(folder)]
         subprocess.run([*command, *options], check=True)
         done = folders[: seed + 1]
-        data = {"command": " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])}
+        data = {"command": asked.command()}
         data |= summary(done, rounds)
         if more is not None:
             data |= more([Run.read(folder) for folder in done])

@@ -27,6 +27,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import asked
+
 from strop.judge import Judge, languages
 from strop.types import StdioCheck, StropError, Task
 
@@ -119,7 +121,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULT)
     options = parser.parse_args()
     report: dict[str, Any] = {
-        "command": " ".join(["python", os.path.relpath(sys.argv[0], HERE.parent), *sys.argv[1:]]),
+        "command": asked.command(),
         "machine": {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count(),
                     "python": platform.python_version(), "load": os.getloadavg()},
         "languages": {},

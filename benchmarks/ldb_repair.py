@@ -15,13 +15,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import asked
 import numpy as np
 
 from strop import stats
@@ -120,7 +120,7 @@ def main() -> None:
             run, chosen, searches.model, list(problems().values()), methods, searches.judge, searches.form,
             draws=searches.draws, until=until,
         )  # fmt: skip
-        report = {"command": "python " + " ".join(["benchmarks/ldb_repair.py", *sys.argv[1:]]), "settings": settings}
+        report = {"command": asked.command(), "settings": settings}
         report |= summary(run, methods, arguments.seed)
         effort = read_effort(run)
         report["effort"] = asdict(effort) | {"overhead": effort.overhead, "utilisation": effort.utilisation}

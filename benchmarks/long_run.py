@@ -30,6 +30,8 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+import asked
+
 RESULT = Path(__file__).parent.parent / "results" / "sampler-long-run.json"
 TASKS = 100
 CONCURRENCY = 16
@@ -53,7 +55,7 @@ def main() -> None:
         print(json.dumps(result, indent=2))
         if options.record:
             RESULT.parent.mkdir(exist_ok=True)
-            RESULT.write_text(json.dumps({"command": " ".join(["python", *sys.argv])} | result, indent=2) + "\n")
+            RESULT.write_text(json.dumps({"command": asked.command()} | result, indent=2) + "\n")
 
 
 def measure_run(samples: int, kills: int) -> dict[str, Any]:

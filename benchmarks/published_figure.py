@@ -22,6 +22,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import asked
+
 from strop import judge
 from strop.run import Run
 from strop.stats import compare, wilson
@@ -167,10 +169,11 @@ def main() -> None:
             arms |= reread(arms["evalplus"], READERS)
             manifest = Run.read(folder).manifest
         report: dict[str, Any] = {
-            "command": "python " + " ".join(["benchmarks/published_figure.py", *sys.argv[1:]]),
+            "command": asked.command(),
             "published_percent": options.published,
             "arms": summary(arms, options.published / 100),
-            "manifest": {key: manifest[key] for key in ("config", "versions", "machine", "inputs")},
+            "manifest": {key: manifest[key] for key in ("versions", "machine", "inputs")}
+            | {"config": manifest["config"] | {"model": asked.without_folders(options.model)}},
         }
         note = folder.with_name(f"{name}-requantised-weights") / "requantised.json"
         if note.exists():

@@ -30,6 +30,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import asked
+
 RESULT = Path(__file__).parent.parent / "results" / "rl-step.json"
 
 
@@ -220,7 +222,7 @@ def main() -> None:
         )
     print(f"arithmetic floor of Strop's step: {floor['seconds']:.1f} s at {floor['gigaflops']:.0f} GFLOP/s")
     result = {
-        "command": " ".join(["python", *sys.argv]),
+        "command": asked.command(),
         "options": vars(options),
         "trl_micro_batch": micro,
         "ratios": ratios,

@@ -25,11 +25,12 @@ import json
 import os
 import platform
 import statistics
-import sys
 import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+
+import asked
 
 RESULT = Path(__file__).parent.parent / "results" / "sampler-benchmark.json"
 
@@ -49,7 +50,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULT)
     options = parser.parse_args()
     results = json.loads(options.out.read_text()) if options.out.exists() else {"cells": {}}
-    results["command"] = " ".join(["python", *sys.argv])
+    results["command"] = asked.command()
     for name in options.models.split(","):
         measure_model(name, options, results)
 
@@ -67,7 +68,8 @@ def measure_model(name: str, options: argparse.Namespace, results: dict[str, Any
         floor = memory_floor(model.model)
         for one, n in wanted:
             key = (
-                f"{name} {options.dtype} {one} n={n} prompts={options.prompts} max_tokens={options.max_tokens} "
+                f"{asked.without_folders(name)} {options.dtype} {one} n={n} "
+                f"prompts={options.prompts} max_tokens={options.max_tokens} "
                 f"batch_size={model.batch_size} threads={torch.get_num_threads()}"
             )
             cell = results["cells"].setdefault(key, {"rounds": []})

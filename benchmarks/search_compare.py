@@ -20,6 +20,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import asked
+
 from strop.papers import harness
 from strop.papers.experiment import Size
 from strop.papers.experiments import p23_codetree, p27_roles_and_debugging, p58_tree_of_code, p81_codechain
@@ -78,7 +80,7 @@ def main() -> None:
     data = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     data |= {key: manifest[key] for key in ("versions", "machine")}
-    data["command"] = "python " + " ".join(["benchmarks/search_compare.py", *sys.argv[1:]])
+    data["command"] = asked.command()
     data["settings"]["tasks"] = f"humaneval, the first {arguments.problems} with visible tests in a fixed random order"
     write_whole(ROOT / "results" / f"search-compare{suffix}.json", json.dumps(data, indent=1) + "\n")
     for line in data["conclusions"]:

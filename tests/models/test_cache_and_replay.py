@@ -5,7 +5,8 @@ from __future__ import annotations
 import sqlite3
 
 import pytest
-from fault_server import echo, fault_server
+from accepting import AcceptAll
+from fault_server import echo
 
 from strop.evals.solve import draw_each, measure
 from strop.models import Model, cache, load, parse_spec
@@ -13,23 +14,11 @@ from strop.models.cache import CachedModel, DrawCache
 from strop.models.spec import is_local
 from strop.run import Run
 from strop.tasks.protocols import get_protocol
-from strop.types import Message, Request, SamplingParams, StropError, Task, TextCheck, Verdict
+from strop.types import Message, Request, SamplingParams, StropError, Task, TextCheck
 
 PARAMS = SamplingParams(max_tokens=16)
 TASKS = [Task(id=f"t{number}", prompt=f"Task {number}.", checks=(TextCheck(reference="x"),)) for number in range(3)]
 CHAT = get_protocol("chat")
-
-
-class AcceptAll:
-    def stream(self, jobs):
-        for key, _, _ in jobs:
-            yield key, Verdict(status="passed", fraction=1.0)
-
-
-@pytest.fixture
-def server():
-    with fault_server() as state:
-        yield state
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import socket
 import time
 
 import pytest
-from fault_server import FAULTS, chat_answer, echo, fault_server
+from fault_server import FAULTS, chat_answer, echo
 
 from strop.models import load
 from strop.models.replies import read_reply
@@ -18,12 +18,6 @@ PARAMS = SamplingParams(max_tokens=16)
 GREEDY = SamplingParams(max_tokens=16, temperature=0)
 FAST = {"first_pause": 0.01, "longest_pause": 0.05, "request_timeout": 1.0}
 KEY = "sk-strop-test-0123456789abcdef"
-
-
-@pytest.fixture
-def server():
-    with fault_server() as state:
-        yield state
 
 
 @pytest.fixture(autouse=True)

@@ -11,30 +11,17 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from fault_server import FAULTS, echo, fault_server
+from accepting import AcceptAll
+from fault_server import FAULTS, echo
 
 from strop.budget import Budget, Meter
 from strop.evals.solve import measure
 from strop.models import load
 from strop.run import Run
 from strop.tasks.protocols import get_protocol
-from strop.types import Message, Request, SamplingParams, Spent, StropError, Task, TextCheck, Verdict
+from strop.types import Message, Request, SamplingParams, Spent, StropError, Task, TextCheck
 
 TASKS = [Task(id=f"t{number}", prompt=f"Task {number}.", checks=(TextCheck(reference="x"),)) for number in range(4)]
-
-
-class AcceptAll:
-    """The judge's interface; what programs do is not the point here."""
-
-    def stream(self, jobs):
-        for key, _, _ in jobs:
-            yield key, Verdict(status="passed", fraction=1.0)
-
-
-@pytest.fixture
-def server():
-    with fault_server() as state:
-        yield state
 
 
 def measured(server, folder, meter, samples=5):

@@ -98,14 +98,18 @@ def states(causal: Any, tokens: Tensor, positions: Tensor, parts: list[tuple[Ten
 
     `causal` is a transformers causal language model that `strop.models.grouped.supports`.
     """
+    import torch
     from transformers import AttentionInterface
 
     from strop.models.grouped import attending
 
     AttentionInterface.register(ATTENTION, _attention)
     backbone = getattr(causal, causal.base_model_prefix)
+    order = torch.cat([nodes for nodes, _, _ in parts]).argsort()
     with attending(causal, ATTENTION):
-        output = backbone(input_ids=tokens, position_ids=positions, use_cache=False, strop_branches=parts)
+        output = backbone(
+            input_ids=tokens, position_ids=positions, use_cache=False, strop_branches=parts, strop_order=order
+        )
     return output.last_hidden_state[0]
 
 
@@ -115,7 +119,6 @@ def _attention(module: Any, query: Any, key: Any, value: Any, attention_mask: An
 
     if options.get("dropout"):
         raise StropError("Batches merged into trees know no dropout of attention; set attention_dropout to 0.")
-    parts = options["strop_branches"]
     repeats = query.shape[1] // key.shape[1]
     results = [
         torch.nn.functional.scaled_dot_product_attention(
@@ -125,10 +128,9 @@ def _attention(module: Any, query: Any, key: Any, value: Any, attention_mask: An
             attn_mask=sees,
             scale=options.get("scaling"),
         )
-        for nodes, seen, sees in parts
+        for nodes, seen, sees in options["strop_branches"]
     ]
-    order = torch.cat([nodes for nodes, _, _ in parts]).argsort()
-    return torch.cat(results, 2)[:, :, order].transpose(1, 2).contiguous(), None
+    return torch.cat(results, 2)[:, :, options["strop_order"]].transpose(1, 2).contiguous(), None
 
 
 def collate(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
