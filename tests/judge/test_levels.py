@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from judge_helpers import REPO, as_nobody
@@ -86,3 +87,40 @@ def test_unsafe_only_when_asked_for_and_labelled():
         (verdict,) = judge.run(SQUARE, ["def f(x): return x * x"])
     assert verdict.passed
     assert verdict.isolation == "unsafe"
+
+
+CAPPED = """
+import resource
+resource.setrlimit(resource.RLIMIT_CPU, (100, 100))
+from strop.judge import Judge
+from strop.types import CallCheck, Limits, Task
+checks = (CallCheck(function="f", args=(3,), expected=9),)
+with Judge(workers=1) as judge:
+    for seconds in (2, 200):
+        task = Task(id=str(seconds), prompt="", checks=checks, limits=Limits(cpu_seconds=seconds))
+        verdict = judge.run(task, ["def f(x): return x * x"])[0]
+        print(verdict.status, verdict.detail)
+"""
+
+
+def test_a_hard_limit_below_what_a_program_needs_is_told_and_blames_no_program():
+    done = as_nobody(CAPPED)
+    assert done.returncode == 0, done.stderr
+    enough, too_little = done.stdout.splitlines()
+    assert enough.startswith("passed")
+    assert too_little.startswith("judge_error")
+    assert "the hard limit on CPU time (ulimit -H) is 100 s here" in too_little
+
+
+def _may_lift_limits() -> bool:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    effective = next(int(line.split()[1], 16) for line in lines if line.startswith("CapEff"))
+    return bool(effective >> 24 & 1)  # CAP_SYS_RESOURCE
+
+
+@pytest.mark.skipif(not _may_lift_limits(), reason="only who has CAP_SYS_RESOURCE may lift a hard limit")
+def test_root_lifts_a_hard_limit():
+    command = [sys.executable, "-c", CAPPED]
+    environment = os.environ | {"PYTHONPATH": str(REPO / "src")}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["passed", "passed"], done.stderr

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from strop.judge import codec, compare
 from strop.judge.bounds import Bounds, Usage
 from strop.judge.link import Link
-from strop.judge.nursery import Zygote
+from strop.judge.nursery import Capped, Zygote
 from strop.judge.outcome import Outcome, compare_text, load_failure, place_of, result, status_of
 from strop.judge.sandbox.checker import LARGEST_FILE
 from strop.judge.script import BrokenCheck, Script, Sides, compile_script, find_evidence, run_script
@@ -154,7 +154,7 @@ class _Run:
             if isinstance(check, ScriptCheck):
                 return self._script(check, name, ready)
             raise BrokenCheck(f"{type(check).__name__} is not judged by running a program")
-        except BrokenCheck as error:
+        except (BrokenCheck, Capped) as error:
             return result(check, name, "judge_error", str(error))
         except Ended as ended:
             return self._ended(check, name, ended)

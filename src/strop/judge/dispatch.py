@@ -170,7 +170,7 @@ class Dispatcher(threading.Thread):
     # ---- workers
 
     def _spawn(self) -> None:
-        worker = staff.start_worker(self.config)
+        worker = staff.start_worker(self.config, staff.core_for(self.count, self.workers))
         self.workers.append(worker)
         self.selector.register(worker.channel, selectors.EVENT_READ, worker)
 

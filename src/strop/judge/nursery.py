@@ -7,22 +7,25 @@ import contextlib
 import fcntl
 import json
 import os
+import resource
 import socket
 import struct
 import subprocess
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from strop.judge.bounds import Bounds
 from strop.judge.sandbox import layout
-from strop.judge.sandbox.zygote import FORK, INT
+from strop.judge.sandbox.zygote import FORK, INT, cpu_limit
 
 START_SECONDS = 30.0
 _TIME = struct.Struct("@ll")  # struct timeval
 _socketpair = _socket.socketpair  # without the checks that the wrapper in `socket` makes of its own two descriptors
 _SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 _START = f"import sys; sys.path.insert(0, {_SOURCE!r}); from strop.judge.sandbox.zygote import main; main()"
+_INTERPRETER = 1 << 30
+"""Address space that the interpreter and its packages take themselves, at most."""
 
 
 class ZygoteGone(Exception):
@@ -30,6 +33,39 @@ class ZygoteGone(Exception):
 
     killed = False
     """Somebody killed it: that says nothing about the level."""
+
+
+class Capped(Exception):
+    """The machine allows no process as much as this task's programs may use; no program can be blamed."""
+
+
+class Caps(NamedTuple):
+    """Hard limits that this process inherited from its machine, container or shell; -1: none."""
+
+    cpu: int
+    memory: int
+    file: int
+
+    @staticmethod
+    def lifted() -> Caps:
+        """What is left of them when those that may be lifted (by root, say) are gone."""
+        found = []
+        for kind in (resource.RLIMIT_CPU, resource.RLIMIT_AS, resource.RLIMIT_FSIZE):
+            with contextlib.suppress(ValueError, OSError):
+                resource.setrlimit(kind, (resource.getrlimit(kind)[0], resource.RLIM_INFINITY))
+            found.append(resource.getrlimit(kind)[1])
+        return Caps(*found)
+
+    def problem(self, bounds: Bounds) -> str:
+        """Why no process can be given `bounds` here; empty if one can."""
+        for name, unit, cap, wanted in (
+            ("CPU time", "s", self.cpu, cpu_limit(bounds.cpu_seconds) + 1),
+            ("address space", "bytes", self.memory, bounds.memory + _INTERPRETER),
+            ("the size of a file", "bytes", self.file, bounds.output),
+        ):
+            if 0 <= cap < wanted:
+                return f"the hard limit on {name} (ulimit -H) is {cap} {unit} here, and this program needs {wanted}"
+        return ""
 
 
 class Zygote:
@@ -57,6 +93,7 @@ class Zygote:
         """Start an interpreter that runs `start` with `config`, and wait until it is ready."""
         self.level = config["level"]
         self.waited = waited
+        self.caps = Caps.lifted()
         self._next: tuple[Bounds, Any] | None = None
         files = [os.memfd_create(name) for name in ("stdin", "stdout", "stderr")]
         self._files = files
@@ -119,7 +156,12 @@ class Zygote:
         self._close_files()
 
     def fork(self, bounds: Bounds) -> Any:
-        """The socket of a fresh process with these limits: the one made ready before, or a new one."""
+        """The socket of a fresh process with these limits: the one made ready before, or a new one.
+
+        Raises Capped where the machine allows no process that much.
+        """
+        if problem := self.caps.problem(bounds):
+            raise Capped(problem)
         ready, self._next = self._next, None
         if ready is not None:
             if ready[0] == bounds:

@@ -58,6 +58,8 @@ class Worker:
     process: subprocess.Popen[bytes]
     channel: socket.socket
     slot: int
+    core: int | None = None
+    """The core that it keeps to, with its programs."""
     heavy: bool = False
     """Has it zygotes with packages?"""
     languages: frozenset[str] = frozenset()
@@ -81,11 +83,21 @@ class Worker:
         self.cpu_then = cpu_of(self.process.pid)
 
 
-def start_worker(common: dict[str, Any]) -> Worker:
+def core_for(count: int, workers: list[Worker]) -> int | None:
+    """A core that none of these `workers` keeps to, where there is one of `count` workers for every core.
+
+    A worker and its program take turns, and what one has just written the other reads: kept on one core, both find it
+    in that core's cache, and no other core has to be woken. Fewer workers would leave cores idle that they could use.
+    """
+    cores = os.sched_getaffinity(0)
+    return min(cores - {worker.core for worker in workers}, default=None) if count >= len(cores) else None
+
+
+def start_worker(common: dict[str, Any], core: int | None = None) -> Worker:
     """A new worker process, on its way up. Raises StropError when no interpreter can be started."""
     ours, theirs = socket.socketpair()
     slot = next(_slots) % 4000
-    config = common | {"slot": slot, "parent": os.getpid(), "socket": theirs.fileno()}
+    config = common | {"slot": slot, "core": core, "parent": os.getpid(), "socket": theirs.fileno()}
     command = [sys.executable, "-P", "-s", "-S", "-B", "-X", "utf8", "-c", _START, json.dumps(config)]
     try:
         process = subprocess.Popen(
@@ -104,7 +116,8 @@ def start_worker(common: dict[str, Any]) -> Worker:
     finally:
         theirs.close()
     ours.setblocking(False)
-    return Worker(process, ours, slot, common["heavy"], frozenset(common["languages"]), since=time.monotonic())
+    languages = frozenset(common["languages"])
+    return Worker(process, ours, slot, core, common["heavy"], languages, since=time.monotonic())
 
 
 def verdict_of(message: dict[str, Any], level: str) -> Verdict:

@@ -82,6 +82,9 @@ class Worker:
             for path in paths:
                 if os.path.dirname(path) not in sys.path:
                     sys.path.append(os.path.dirname(path))
+        self.cores = os.sched_getaffinity(0)
+        if config["core"] is not None:
+            os.sched_setaffinity(0, {config["core"]})
         testing.install()
         signal.signal(signal.SIGVTALRM, self._alarm)
         self.memory = _address_space() + MEMORY
@@ -160,12 +163,16 @@ class Worker:
         from strop.judge.languages.launcher import Launcher
 
         toolchain = Toolchain.from_dict(self.config["languages"][name])
+        mine = os.sched_getaffinity(0)
+        os.sched_setaffinity(0, self.cores)  # compilers and runtimes have threads of their own
         try:
             self.launchers[name] = Launcher(self.level, self.config["slot"], toolchain, self.waited)
         except ZygoteGone as error:
             if error.killed:
                 raise
             self.launchers[name] = error
+        finally:
+            os.sched_setaffinity(0, mine)
 
     def waited(self, pid: int) -> float:
         """Seconds that a process was ready to run and had to wait for a core; only the supervisor can see that."""

@@ -30,7 +30,7 @@ from typing import Any
 
 from strop.judge.languages import boxtest
 from strop.judge.sandbox import kernel, namespaces, seccomp, zygote
-from strop.judge.sandbox.zygote import INT, WAITED, WORKER_FD
+from strop.judge.sandbox.zygote import INT, WAITED, WORKER_FD, cpu_limit
 
 BOX_MB = 64
 """Room for a program's files and what the compiler makes of them."""
@@ -296,7 +296,7 @@ def _wait(first: int) -> resource.struct_rusage:
 
 def _set_limits(command: dict[str, Any], request: dict[str, Any]) -> None:
     limit = resource.setrlimit
-    seconds = max(1, int(request["cpu"] + 1.999))
+    seconds = cpu_limit(request["cpu"])
     limit(resource.RLIMIT_CPU, (seconds, seconds + 1))
     memory = request["memory"]
     space = resource.RLIMIT_AS if command["space"] == "address" else resource.RLIMIT_DATA

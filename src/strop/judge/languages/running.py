@@ -14,6 +14,7 @@ from strop.judge.languages import get
 from strop.judge.languages.box import BOX_MB
 from strop.judge.languages.language import Mode
 from strop.judge.languages.launcher import Launcher
+from strop.judge.nursery import Capped
 from strop.judge.outcome import Outcome, compare_text, load_failure, result
 from strop.judge.sandbox.zygote import INT
 from strop.judge.script import BrokenCheck
@@ -112,7 +113,7 @@ class LanguageRun:
             if self.failure is None:
                 raise BrokenCheck(f"{type(check).__name__} is not judged for {self.language.title}")
             return result(check, name, *self.failure)
-        except BrokenCheck as error:
+        except (BrokenCheck, Capped) as error:
             return result(check, name, "judge_error", str(error))
         except ValueError as error:
             return result(check, name, "judge_error", f"the check cannot be put to {self.language.title}: {error}")

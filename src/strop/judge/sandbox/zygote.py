@@ -190,10 +190,15 @@ def set_common_limits() -> None:
     limit(resource.RLIMIT_STACK, (_STACK if hard < 0 else min(_STACK, hard), hard))
 
 
+def cpu_limit(seconds: float) -> int:
+    """The kernel counts CPU in whole seconds; the worker watches the fraction."""
+    return max(1, int(seconds + 1.999))
+
+
 def set_limits(cpu: float, memory: int, output: int) -> None:
-    """Limits of the calling process. The kernel counts CPU in whole seconds; the worker watches the fraction."""
+    """Limits of the calling process."""
     limit = resource.setrlimit
-    seconds = max(1, int(cpu + 1.999))
+    seconds = cpu_limit(cpu)
     limit(resource.RLIMIT_CPU, (seconds, seconds + 1))
     limit(resource.RLIMIT_AS, (memory, memory))
     limit(resource.RLIMIT_FSIZE, (output, output))
