@@ -13,7 +13,7 @@ from paper_toys import DONE, TOY, toy, with_code
 
 from strop.papers import harness, results
 from strop.papers.experiment import Outcome, Size
-from strop.types import StropError
+from strop.types import Spent, StropError
 
 
 @pytest.fixture(autouse=True)
@@ -35,6 +35,14 @@ def test_the_cost_is_stated_before_and_after_measuring(tmp_path):
     assert "36 items, 12 of them done" in str(again)
     assert "from items measured" in str(again)
     assert not (tmp_path / "runs").exists() or len(DONE) == 12
+
+
+def test_a_quick_run_is_not_guessed_at_the_cost_of_full_settings(tmp_path):
+    dear = replace(TOY, cost=Spent(seconds=600, programs=20))
+    plan = planned(tmp_path, dear, quick=True)
+    assert "about 3 min" in str(plan)
+    assert 0 < plan.cost.programs < 20 * len(plan.left)
+    assert planned(tmp_path, dear).cost.seconds == 36 * 600
 
 
 def test_results_follow_from_outcomes(tmp_path):

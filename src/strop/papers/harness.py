@@ -24,6 +24,8 @@ from strop.types import Spent, StropError, content_hash
 
 SAVE_EVERY = 60.0
 """Seconds between results files while a run goes on; items themselves are kept at once."""
+QUICK_SECONDS = 180.0
+"""What quick sizes and settings are chosen to stay below, on two cores."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +145,9 @@ def plan(
     left = tuple(item for item in items if item not in kept and not _covered(table, item))
     measured = len(seconds) > 0
     each = replace(experiment.cost, seconds=sum(seconds) / len(seconds)) if measured else experiment.cost
+    rest = _times(each, len(left))
+    if quick and not measured and rest.seconds > QUICK_SECONDS:  # the guess is for settings of full size
+        rest = _times(rest, QUICK_SECONDS / rest.seconds)
     return Plan(
         experiment=experiment,
         quick=quick,
@@ -152,7 +157,7 @@ def plan(
         items=items,
         full=tuple(experiment.items(units[: whole.units], range(whole.seeds))),
         left=left,
-        cost=_times(each, len(left)),
+        cost=rest,
         measured=measured,
         file=file,
         folder=folder,
@@ -346,8 +351,9 @@ def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
     return json.loads(json.dumps(dict(settings)))
 
 
-def _times(spent: Spent, count: int) -> Spent:
-    return Spent(**{field.name: getattr(spent, field.name) * count for field in fields(Spent)})
+def _times(spent: Spent, factor: float) -> Spent:
+    values = {field.name: getattr(spent, field.name) * factor for field in fields(Spent)}
+    return Spent(**{name: value if name in ("seconds", "money") else round(value) for name, value in values.items()})
 
 
 def _duration(seconds: float) -> str:
